@@ -1,0 +1,46 @@
+# `make check` is what continuous integration runs; bin/test sets up .venv first.
+
+PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+CHECKED := zbuild tests $(wildcard chaos)
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: check format format-check lint types projects tidy unit property sim integration clean
+
+# In order of cost: what is cheap to find out fails first.
+check: format-check lint types tidy unit property sim integration
+
+format:
+	$(PYTHON) -m ruff format $(CHECKED)
+	$(PYTHON) -m ruff check --fix $(CHECKED)
+
+format-check:
+	$(PYTHON) -m ruff format --check $(CHECKED)
+
+lint:
+	$(PYTHON) -m ruff check $(CHECKED)
+
+types:
+	$(PYTHON) -m mypy --strict $(CHECKED)
+
+tidy:
+	$(PYTEST) tests/test_tidy.py
+
+unit:
+	$(PYTEST) tests/unit
+
+property:
+	$(PYTEST) tests/property
+
+sim:
+	$(PYTEST) tests/sim
+
+# A registry that cannot be reached is reported here; the tests that need it are then skipped, or fail in CI.
+projects:
+	-$(PYTHON) -m tests.projects
+
+integration: projects
+	$(PYTEST) tests/integration
+
+clean:
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find zbuild tests -name __pycache__ -prune -exec rm -rf {} +
