@@ -1,0 +1,361 @@
+"""Every bound of zbuild, in one place, each with its reason."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+CONTROL_MESSAGE_BYTES = 4 * MIB
+"""One control message. An action with 10,000 inputs of 100 B paths is 1.4 MiB; the rest is room for batching."""
+
+ACTION_BYTES = CONTROL_MESSAGE_BYTES - 64 * KIB
+"""One encoded action: the rest of a message is for its lease. ACTION_INPUTS of 100 B paths are 2.8 MiB."""
+
+RESULT_BYTES = CONTROL_MESSAGE_BYTES - 64 * KIB
+"""One encoded result: the rest of a message is for its lease. It names about 30,000 outputs of 80 B paths."""
+
+BATCH_BYTES = 512 * KIB
+"""Actions are batched into one message up to here: beyond it batching gains nothing and delays the first action."""
+
+BATCH_ACTIONS = 256
+"""Actions of one message: as many as the longest worker queue."""
+
+ACTION_INPUTS = 20_000
+"""Inputs of one action. A larger one is refused by name: its staging would take seconds."""
+
+SESSIONS = 4096
+"""Peers of one broker: 1,000 workers and 3,000 clients."""
+
+QUEUED_ACTIONS = 200_000
+"""Actions that wait in the broker. At 5 KB each this is 1 GB; a client holds further ones back."""
+
+ATTEMPTS_BY_PRIORITY = {0: 2, 50: 3, 100: 4, 200: 5}
+"""Attempts of an action whose worker or store fails, by Priority: the seed's MAX_RETRIES table."""
+
+PROPERTY_VALUE_BYTES = 4 * KIB
+"""A platform property's name or value: a path has at most 4,096 B, PATH_MAX of Linux."""
+
+PLATFORM_CLASSES = 4096
+"""Distinct sets of required properties that the broker keeps queues for; idle ones are dropped beyond it."""
+
+STALE_ENTRIES = 1024
+"""Entries of a queue whose actions were given up. Beyond this, and more than the live ones, they are swept out."""
+
+PREFETCH_S = 0.1
+"""Seconds of expected work that a worker may hold beyond its slots, each slot counted.
+
+A round trip and the fetching of inputs take 1 to 20 ms, so this hides them five times over."""
+
+ELIGIBILITY_GRACE_S = 2.0
+"""After its start, and after a worker has left, a broker waits this long before it says that no worker can ever
+run an action: workers reconnect, and a supervisor restarts one that died within a second."""
+
+PROPERTY_QUERY_REPEAT_S = 5.0
+"""A property query that is not answered is repeated after this; a first fingerprint takes about a second."""
+
+CLIENT_TIMEOUT_S = 30.0
+"""A client that is silent for six keepalives is gone, and its actions are cancelled."""
+
+KEEPALIVE_INTERVAL_S = 5.0
+"""A client tells what it awaits this often: it bounds how long a lost message stays unnoticed."""
+
+UNKNOWN_ACTIONS = 50_000
+"""Actions that one answer to a keepalive asks for again: 1.7 MB of ids. The next keepalive asks for the rest."""
+
+UNSTARTED_REPEAT_S = 1.0
+"""Hello is repeated after this until it is answered."""
+
+BLOB_CHUNK_BYTES = 1 * MIB
+"""One data frame of a blob. From 256 KiB up throughput is flat; larger frames delay small blobs behind them."""
+
+BLOB_MESSAGE_PARTS = 63
+"""Parts of one blob message: with its header a message has at most 64 frames."""
+
+BLOB_MESSAGE_BYTES = BLOB_CHUNK_BYTES + 64 * KIB
+"""One frame of a blob message: a chunk, or a header of 63 parts or 1,024 digests (45 B each)."""
+
+FIND_MISSING_DIGESTS = 1024
+"""Digests of one question to the store: 45 KB, about 3 ms of stat calls."""
+
+TRANSFER_WINDOW = 8
+"""Requests in flight from one peer to the store: the credit. 8 MiB fill a 1 Gbit/s link for 60 ms."""
+
+TRANSFER_TIMEOUT_S = 30.0
+"""A request to the store that is unanswered for so long has failed: 8 MiB take 7 s at 10 Mbit/s."""
+
+UPLOADS_PER_PEER = 64
+"""Blobs that one peer may be in the middle of uploading: it sends one after the other, so few are needed."""
+
+ACTION_CACHE_ENTRIES = 500_000
+"""Results kept. At about 400 B each the file stays near 200 MB, and the least recently used go first."""
+
+ACTION_CACHE_KEEP = 0.8
+"""Eviction goes down to this share, the seed's figure, so that it runs once in 100,000 results and not with each."""
+
+HEARTBEAT_BYTES = 1 * KIB
+"""One heartbeat: the seed's bound."""
+
+SOCKET_HIGH_WATER_MARK = 10_000
+"""Messages in one direction of one socket. Credit is the flow control; this only stops a peer that ignores it."""
+
+SOCKET_LINGER_MS = 500
+"""How long a closing socket may still send: a Goodbye and a last result on a LAN take a millisecond."""
+
+SOCKET_HANDSHAKE_MS = 5_000
+"""A connection that has not completed ZeroMQ's handshake by then is dropped."""
+
+SOCKET_HEARTBEAT_MS = 5_000
+"""ZeroMQ's own PING interval, for peers that vanish without closing: cables, power, firewalls."""
+
+SOCKET_TIMEOUT_MS = 20_000
+"""Silence after which ZeroMQ closes the link: four PINGs. It stays below 65 s, where libzmq #4226 begins."""
+
+RECEIVE_BATCH = 512
+"""Messages that a shell takes from one socket before it looks at the others."""
+
+MAX_FILE_DIGESTS = 100_000
+"""Entries of the file digest cache. At about 170 B each the file stays below 17 MB and loads in about 40 ms."""
+
+FILE_READ_ATTEMPTS = 5
+"""Readings of a file whose size or times change meanwhile. One that is still being written after five is an error."""
+
+BROKER_TICK_S = 0.5
+"""How often the broker judges who is silent and what cannot be placed; time-outs are 10 s and more."""
+
+REPORT_INTERVAL_S = 5.0
+"""A worker reports what it holds this often, the seed's heartbeat interval.
+
+It bounds how long a lost lease stays lost."""
+
+DRAIN_REPORTS = 3
+"""Unanswered reports after which a worker that drains keeps its results no longer: the broker is gone, too.
+
+From 3 s when it was never welcome to 15 s; systemd kills after 90 s."""
+
+PROPERTY_QUERY_NAMES = 256
+"""Properties of one question: a project links at most a few dozen system libraries."""
+
+NINJA_INCLUDE_DEPTH = 100
+"""How deep manifests may include each other. Generators nest 2 or 3 deep; a file that includes itself must end."""
+
+NINJA_TEXT_CHARS = 64 * MIB
+"""The longest text that variables may expand to. The kernel takes 128 KiB as one argument (MAX_ARG_STRLEN); only
+an rspfile is longer. Twenty-six variables that each double the one before reach this from one character."""
+
+LOG_LINE_BYTES = 4 * KIB
+"""One line of a daemon's log, its newline included: what a pipe takes in one piece (PIPE_BUF), so lines never mix."""
+
+QUARANTINE_FILES = 64
+"""Corrupt blobs kept for a post-mortem; the oldest go first, so that a failing disk cannot fill itself with them."""
+
+USES_BATCH = 512
+"""Uses of blobs noted before their access times are written: 512 utime calls of 5 us are 2.5 ms."""
+
+USE_RESOLUTION_S = 600.0
+"""A blob's access time is written at most this often: eviction orders by hours, a build uses a header every 50 ms."""
+
+EVICTION_KEEP = 0.8
+"""Eviction goes down to this share of the capacity, the seed's figure, so that it runs once per fifth of it."""
+
+SHELL_NESTING = 8
+"""Command substitutions inside one another; build files have one or two."""
+
+SHELL_COMMANDS = 10_000
+"""Simple commands of one command line. ARG_MAX (2 MiB) leaves room for far more; nobody writes them."""
+
+GREEN_SAFETY_TICK_S = 1.0
+"""A greenlet that owns ZeroMQ sockets looks at them this often even if no edge came: the cost of a lost edge."""
+
+TOOLCHAIN_RECHECK_S = 2.0
+"""A worker looks for changes of its tools in place while it works, but not more often than this: 25 to 40 ms of CPU."""
+
+TOOLCHAIN_STALE_S = 10.0
+"""After so long without a look the next action waits for one: whoever upgrades a compiler does it between builds."""
+
+PROPERTY_FRESH_S = 2.0
+"""A worker's word that it does not have what an action requires counts for so long, then it is asked again."""
+
+LINUX_PATH_BYTES = 4 * KIB - 1
+"""The longest path that the kernel takes: PATH_MAX of linux/limits.h, without the terminating NUL."""
+
+STAGED_PATH_BYTES = 3 * KIB
+"""A path of an action. The rest of LINUX_PATH_BYTES is for the place of the stage on the worker's disk."""
+
+FILE_NAME_BYTES = 255
+"""One component of a path: NAME_MAX of Linux."""
+
+COLLECTED_FILES = 50_000
+"""Files and symlinks of one action's outputs, counted below the directories that it declares."""
+
+NAMES_IN_MESSAGE = 20
+"""How many missing files one message lists; the rest is a count."""
+
+RESPONSE_FILE_NESTING = 8
+"""``@file`` inside ``@file``; gcc stops at 2,000, and nobody writes more than two."""
+
+DAEMON_START_S = 20.0
+"""How long a process that zbuild starts may take until it is ready: 0.1 s as a rule, seconds on a loaded machine."""
+
+ENDPOINT_BYTES = 512
+"""An endpoint as text: a Unix socket path has at most 107 bytes, a host name 253."""
+
+MAX_SOURCE_FACTS = 100_000
+"""Scanned files that are remembered by content. At about 250 B each the file stays near 25 MB."""
+
+SPAWN_MESSAGE_BYTES = 4 * MIB
+"""One message to or from the spawner: the kernel takes 2 MiB of arguments and environment, the rest is room."""
+
+SPAWN_INLINE_OUTPUT_BYTES = 64 * KIB
+"""What a command has written comes back in the message up to here, and in a file beyond it.
+
+Most commands write nothing."""
+
+SPAWN_OUTPUT_BYTES = 64 * MIB
+"""What one command may write to stdout, and to stderr. It is then killed: a flood fills a disk at 1 GB/s."""
+
+SPAWNS_RUNNING = 192
+"""Commands at once. Each needs up to five descriptors, and the usual soft limit is 1,024."""
+
+SPAWN_TERM_GRACE_S = 2.0
+"""Between SIGTERM and SIGKILL of a command without a PID namespace, whose children only it can end."""
+
+SPAWNER_STOP_S = 10.0
+"""How long the end of the spawner is waited for: SPAWN_TERM_GRACE_S and the reaping of everything it ran."""
+
+SANDBOX_PROBE_S = 20.0
+"""How long the probe of the sandbox may take; it takes 5 ms."""
+
+NINJA_MANIFEST_TRIES = 100
+"""How often a manifest may be remade before a build: kCycleLimit of ninja's src/ninja.cc."""
+
+LOCAL_STOP_S = 5.0
+"""Between SIGINT and SIGKILL of a local command when a build is interrupted: a compiler ends within milliseconds."""
+
+PIPE_READ_BYTES = 64 * KIB
+"""One read from a command's output: the capacity of a Linux pipe (pipe(7))."""
+
+MISSING_INPUT_ROUNDS = 8
+"""Times that an action is sent again with inputs that its failure named: each round finds at least one more file."""
+
+INPUT_UPLOAD_ROUNDS = 3
+"""Times that a client uploads inputs anew which the store has lost in the meantime."""
+
+ANALYSED_AT_ONCE = 4
+"""Edges that the client analyses before it looks at its sockets again: at 1 ms each the farm is never kept waiting."""
+
+ELF_SECTION_BYTES = 16 * MIB
+"""The dynamic section or string table of one ELF file. libLLVM's, the largest about, is 3 MiB."""
+
+ELF_CLOSURE_FILES = 1000
+"""Shared libraries of one program; a browser has 150."""
+
+LINKER_CONFIGURATION_NESTING = 4
+"""``include`` inside ld.so.conf; Debian has one level."""
+
+FINGERPRINT_FILES = 100_000
+"""Files of one tool fingerprint.
+
+/usr/include has 8,000 with a desktop's worth of -dev packages; validation takes 2 us each."""
+
+PROBE_TIMEOUT_S = 20.0
+"""One question to a compiler or interpreter.
+
+They answer in 5 to 50 ms; a machine under full load needs a hundred times that."""
+
+TOOLS_OF_ONE_TOOL = 50
+"""Programs that one tool is followed into: its interpreter, wrapped compilers.
+
+A script that names more is not a wrapper."""
+
+SCRIPT_BYTES = 256 * KIB
+"""The part of a script that is searched for the programs it runs; wrappers are a few lines."""
+
+EVALUATED_PROPERTIES = 10_000
+"""Platform properties whose value is kept in memory. Peers choose the names, so there must be a bound."""
+
+IN_FLIGHT_EDGES = 2000
+"""Edges that a build has under way when no -j is given: enough for 100 workers of 8 slots with as much again queued."""
+
+SILENCE_S = 10.0
+"""A build that has shown nothing for so long says what it waits for."""
+
+CONNECT_S = 20.0
+"""How long a client tries to reach a broker: a broker that restarts is back in 1 s, a switch port in 10 s."""
+
+BROKER_SILENCE_S = 60.0
+"""A build whose broker has not answered for so long fails: a machine that reboots is back by then."""
+
+ACTION_TIMEOUT_S = 600.0
+"""Wall-clock bound of an action that names none: the seed's example.
+
+The seed's code had 1 s, which no compile meets."""
+
+MISSING_OUTPUT_BYTES = 256 * KIB
+"""The end of a failed command's output that is searched for names of missing files. It takes about 5 ms."""
+
+MISSING_PATHS = 2000
+"""Candidates from one failed command: 20 names in each of 100 search directories."""
+
+STAGED_DIRECTORY_FILES = 5000
+"""Files of a directory that a command names, which are all staged. A larger one is not: its declared files are."""
+
+MAPPED_FILE_BYTES = 4 * MIB
+"""A script or configuration file of the build directory up to here has the user's paths in it replaced."""
+
+ARCHIVE_MEMBERS = 50_000
+"""Members of one thin archive that are staged."""
+
+PYTHON_MODULES = 2000
+"""Modules that the imports of one script are followed to."""
+
+EVICTION_IDLE_S = 2.0
+"""The store looks whether eviction is due when it has had nothing to do for so long: a pause between two builds."""
+
+PIN_S = 3600.0
+"""A blob that was asked for or made within this time is not evicted: builds rarely take longer."""
+
+WORKERS_NAMED = 3
+"""Workers that an error about a property names; the rest are counted."""
+
+STATUS_TIMEOUT_S = 5.0
+"""How long ``zbuild status`` waits: a broker under full load answers within 0.1 s."""
+
+PATH_BYTES = 4096
+"""PATH_MAX of Linux: a longer word is no path."""
+
+BEACON_BATCH = 16
+"""Beacon questions that the broker answers before it turns to its work again."""
+
+EMBEDDED_SLOTS_PER_PROCESSOR = 4
+"""Slots of an embedded farm, however large -j is: more processes than this per processor only wait for each other."""
+
+DAEMON_CHECK_S = 1.0
+"""How often a client looks whether a daemon that it started has ended: a worker without a sandbox ends at once."""
+
+REFRESH_S = 0.1
+"""The shortest time between two drawings of the progress on a terminal."""
+
+STAGES_PER_SLOT = 4
+"""Stages for each slot of a worker: for what is prepared, for what runs, and two for what is being collected."""
+
+NINJA_RECORD_BYTES = (1 << 19) - 1
+"""One record of .ninja_deps: ninja's ``kMaxRecordSize``, the size of the buffer that it reads records into."""
+
+SUGGESTION_EDITS = 3
+"""A name further away than this is not suggested: ``kMaxValidEditDistance`` of ninja's ``src/state.cc``."""
+
+DAEMON_LOG_BYTES = 1 * MIB
+"""The log of local farms is put aside, in place of the one before, when it is larger than this: some 5,000 builds."""
+
+LAST_WORDS_BYTES = 4 * KIB
+"""The end of that log which is searched for the reason why a daemon gave up."""
+
+SOCKET_DIR_BYTES = 75
+"""The longest TMPDIR that Unix sockets are put below: sun_path has 108 bytes (unix(7)), our own names take 30."""
+
+IN_FLIGHT_PER_JOB = 4
+"""Edges under way on another farm for each of -j: one runs, one is prepared, one is on its way, one is coming back."""
+
+WORKER_PROPERTIES = 10_000
+"""Properties that the broker keeps of one worker: a few tools and libraries for each project of a large site."""
