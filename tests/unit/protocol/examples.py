@@ -1,0 +1,175 @@
+"""One example of each message, with the plain msgpack value that its bytes must be."""
+
+from __future__ import annotations
+
+from zbuild.digest import EMPTY, Digest
+from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResourceUsage, ResultStatus
+from zbuild.protocol.blob_messages import (
+    BlobFailure,
+    BlobPart,
+    FindMissing,
+    FromStore,
+    Get,
+    Missing,
+    Parts,
+    Put,
+    Stored,
+    ToStore,
+)
+from zbuild.protocol.messages import (
+    Acknowledge,
+    BuildState,
+    Cancel,
+    Complete,
+    Finished,
+    FinishedAction,
+    Goodbye,
+    Grant,
+    HeartBeat,
+    Hello,
+    Keepalive,
+    Lease,
+    LeaseId,
+    Message,
+    Outcome,
+    Properties,
+    QueryProperties,
+    Refused,
+    Report,
+    Revoke,
+    Role,
+    Shutdown,
+    Status,
+    StatusRequest,
+    Submission,
+    Submit,
+    Welcome,
+    WorkerState,
+    WorkerStatus,
+)
+
+ACTION = bytes(range(32))
+DIGEST = Digest(bytes(32), 5)
+LEASE = LeaseId(ACTION, 2, 2**63)
+RESULT = ActionResult(
+    status=ResultStatus.SUCCESS,
+    outputs=(OutputFile("/zb/build/o", OutputKind.FILE, DIGEST, True),),
+    stdout=DIGEST,
+    resources=ResourceUsage(user_s=0.5, peak_memory_bytes=7),
+    worker="w",
+)
+
+_EMPTY = [EMPTY.hash, 0]
+_DIGEST = [bytes(32), 5]
+_LEASE = [ACTION, 2, 2**63]
+_RESULT = [
+    0, 0, [["/zb/build/o", 0, _DIGEST, True, ""]], _DIGEST, _EMPTY, "", 0, [],
+    [0.5, 0.0, 7, 0.0, 0.0, 0.0, 0.0, 0.0], "w",
+]  # fmt: skip  # one line per group of fields
+
+EXAMPLES: list[tuple[Message, list[object]]] = [
+    (
+        Hello(
+            protocol_version=1,
+            role=Role.WORKER,
+            name="w",
+            incarnation=3,
+            worker_id=4,
+            slots=8,
+            queue_limit=256,
+            sandbox="hermetic",
+            platform=(("os", "linux"),),
+        ),
+        [0, 1, 2, "w", 3, 4, 8, 256, "hermetic", [["os", "linux"]]],
+    ),
+    (
+        Submit(build=5, priority=50, actions=(Submission(ACTION, b"body", 1.5, 0.5),)),
+        [1, 5, 50, [[ACTION, b"body", 1.5, 0.5]]],
+    ),
+    (Complete(outcomes=(Outcome(LEASE, RESULT),)), [2, [[_LEASE, _RESULT]]]),
+    (
+        HeartBeat(
+            worker_id=1,
+            incarnation=2,
+            sequence=3,
+            state=WorkerState.DRAINING,
+            queue_depth=4,
+            active_actions=5,
+            cpu_usage=0.25,
+            memory_usage=0.5,
+            disk_usage=0.75,
+        ),
+        [3, 1, 2, 3, 5, 4, 5, 0.25, 0.5, 0.75],
+    ),
+    (Shutdown(reason="the broker stops"), [6, "the broker stops"]),
+    (Report(sequence=1, held=(LEASE,), running=1, is_draining=False), [7, 1, [_LEASE], 1, False]),
+    (
+        Welcome(
+            protocol_version=1,
+            epoch=9,
+            blob_endpoint="tcp://*:9003",
+            heartbeat_endpoint="tcp://*:9001",
+            heartbeat_interval_s=5.0,
+        ),
+        [16, 1, 9, "tcp://*:9003", "tcp://*:9001", 5.0],
+    ),
+    (Refused(code=0, message="introduce yourself"), [17, 0, "introduce yourself"]),
+    (Lease(sequence=1, grants=(Grant(LEASE, b"body", 50, 1.5),)), [18, 1, [[_LEASE, b"body", 50, 1.5]]]),
+    (Revoke(leases=(LEASE,)), [19, [_LEASE]]),
+    (Acknowledge(leases=(LEASE,), sequence=3), [20, [_LEASE], 3]),
+    (QueryProperties(names=("tool:/usr/bin/cc",)), [21, ["tool:/usr/bin/cc"]]),
+    (Properties(values=(("tool:/usr/bin/cc", ""),)), [22, [["tool:/usr/bin/cc", ""]]]),
+    (Finished(build=5, actions=(FinishedAction(ACTION, RESULT, True, 0),)), [23, 5, [[ACTION, _RESULT, True, 0]]]),
+    (Cancel(build=5), [24, 5, False]),
+    (Keepalive(build=5, awaited=(ACTION,)), [25, 5, [ACTION]]),
+    (BuildState(build=5, unknown=(ACTION,), running=1, queued=2, workers=3), [26, 5, [ACTION], 1, 2, 3]),
+    (StatusRequest(), [27]),
+    (
+        Status(
+            epoch=9,
+            uptime_s=1.5,
+            workers=(
+                WorkerStatus(
+                    worker_id=1,
+                    name="w",
+                    slots=8,
+                    held=2,
+                    running=1,
+                    sandbox="hermetic",
+                    is_draining=False,
+                    report_age_s=0.5,
+                    cpu_usage=-1.0,
+                    memory_usage=-1.0,
+                    disk_usage=-1.0,
+                    platform=(("os", "linux"),),
+                ),
+            ),
+            clients=1,
+            queued=2,
+            leased=3,
+            cache_entries=4,
+            store_free_bytes=5,
+            counters=(("executed", 6),),
+        ),
+        [
+            28, 9, 1.5, [[1, "w", 8, 2, 1, "hermetic", False, 0.5, -1.0, -1.0, -1.0, [["os", "linux"]]]],
+            1, 2, 3, 4, 5, [["executed", 6]],
+        ],
+    ),
+    (Goodbye(), [29]),
+]  # fmt: skip  # each message beside its value
+"""Every message of the control channel and the heartbeats."""
+
+TO_STORE: list[tuple[ToStore, list[bytes], list[object]]] = [
+    (FindMissing(1, (DIGEST,)), [], [0, 1, [_DIGEST]]),
+    (Put(2, (BlobPart(DIGEST, 0, 5),)), [b"bytes"], [2, 2, [[_DIGEST, 0, 5]]]),
+    (Get(3, (BlobPart(DIGEST, 1, 4),)), [], [4, 3, [[_DIGEST, 1, 4]]]),
+]
+"""Every request of the blob channel, with its data frames."""
+
+FROM_STORE: list[tuple[FromStore, list[bytes], list[object]]] = [
+    (Missing(1, (DIGEST,)), [], [1, 1, [_DIGEST]]),
+    (Stored(2, (BlobFailure(DIGEST, 12, "disk full"),)), [], [3, 2, [[_DIGEST, 12, "disk full"]]]),
+    (Parts(3, (BlobPart(DIGEST, 1, 4),), ()), [b"ytes"], [5, 3, [[_DIGEST, 1, 4]], []]),
+]
+"""Every reply of the blob channel, with its data frames."""

@@ -1,0 +1,250 @@
+"""What is built: the action, its inputs and outputs, and the result.
+
+The terms are the Remote Execution API's. A whole action is one msgpack-encoded struct; the
+BLAKE3 hash of those bytes is its ActionId, so equal actions have equal ids wherever they come from.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, TypeVar
+
+import msgspec
+from blake3 import blake3
+
+from zbuild.digest import EMPTY, HASH_BYTES, Digest
+from zbuild.errors import BadInput
+from zbuild.limits import RESULT_BYTES
+
+ActionId = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+"""32 bytes: the BLAKE3 hash of the encoded Action."""
+
+ACTION_FORMAT = "zbuild-action-1"
+"""Part of every ActionId. A change in what an action means, or in how it is run, changes this."""
+
+
+class Priority(enum.IntEnum):
+    """The seed's four classes. Between builds, a higher class is always served first."""
+
+    LOW = 0
+    NORMAL = 50
+    HIGH = 100
+    CRITICAL = 200
+
+
+class ResultStatus(enum.IntEnum):
+    """How an attempt ended. Only SUCCESS is ever cached."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    """The command ran and exited with another code than 0. It is a result and is never retried."""
+    TIMEOUT = 2
+    CANCELLED = 3
+    ERROR = 4
+    """The farm failed, not the command: staging, sandbox, store or worker."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One regular file of the input root. ``path`` is absolute inside the sandbox."""
+
+    path: str
+    digest: Digest
+    executable: bool = False
+
+
+class OutputSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One path the command makes. A missing output is an error unless it is ``optional``."""
+
+    path: str
+    optional: bool = False
+
+
+class ActionHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The fields of an Action that decide where it runs. They come first on the wire.
+
+    An Action's bytes decode as an ActionHeader too, because a decoder of an array ignores the
+    elements after those it knows; so the broker never decodes an input list.
+
+    Attributes:
+        platform: (name, value) sorted by name; each is required of the worker.
+        sandbox: the SandboxLevel that the action must run at.
+        timeout_s: wall-clock bound of one attempt.
+        is_cacheable: False keeps the result out of the action cache.
+    """
+
+    format: str = ACTION_FORMAT
+    platform: tuple[tuple[str, str], ...]
+    sandbox: str
+    timeout_s: float
+    is_cacheable: bool = True
+
+
+class Action(ActionHeader, frozen=True, array_like=True, kw_only=True):
+    """A command and everything that its result may depend on.
+
+    Attributes:
+        arguments: argv; the first element is an absolute path in the sandbox.
+        environment: (name, value) sorted by name. Nothing else is in the environment but what the sandbox itself sets.
+        working_directory: absolute path in the sandbox.
+        writable_root: the directory below which the command may write, absolute; outputs lie below it.
+        inputs: sorted by path, no path twice.
+        directories: directories that exist though no input lies below them, sorted.
+        outputs: sorted by path.
+        joins_stderr: stderr goes into stdout in the order of writing, as ninja shows it.
+    """
+
+    arguments: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    working_directory: str
+    writable_root: str
+    inputs: tuple[InputSpec, ...]
+    directories: tuple[str, ...]
+    outputs: tuple[OutputSpec, ...]
+    joins_stderr: bool = True
+
+
+class OutputKind(enum.IntEnum):
+    """What a collected output is."""
+
+    FILE = 0
+    SYMLINK = 1
+
+
+class OutputFile(msgspec.Struct, frozen=True, array_like=True):
+    """One collected output. A FILE has a digest; a SYMLINK has a target and the empty digest."""
+
+    path: str
+    kind: OutputKind
+    digest: Digest
+    executable: bool = False
+    target: str = ""
+
+
+class ResourceUsage(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What one attempt cost. CPU and memory come from the kernel's accounting of the process tree."""
+
+    user_s: float = 0.0
+    system_s: float = 0.0
+    peak_memory_bytes: int = 0
+    fetch_s: float = 0.0
+    stage_s: float = 0.0
+    run_s: float = 0.0
+    collect_s: float = 0.0
+    upload_s: float = 0.0
+
+
+class ActionResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The outcome of an action. What it printed lies in the store, as its outputs do.
+
+    Attributes:
+        exit_code: the command's, or 128 + signal number.
+        stdout, stderr: what the command printed; stderr is empty when it was joined.
+        message: for TIMEOUT and ERROR: what was tried and what failed.
+        code: for ERROR: the wire code of the error class in zbuild.errors.
+        missing: inputs that were not in the store.
+        worker: the name of the worker that ran it.
+    """
+
+    status: ResultStatus
+    exit_code: int = 0
+    outputs: tuple[OutputFile, ...] = ()
+    stdout: Digest = EMPTY
+    stderr: Digest = EMPTY
+    message: str = ""
+    code: int = 0
+    missing: tuple[Digest, ...] = ()
+    resources: ResourceUsage = ResourceUsage()
+    worker: str = ""
+
+    def blobs(self) -> list[Digest]:
+        """Every blob that must be in the store for this result to be of use."""
+        found = [output.digest for output in self.outputs if output.kind is OutputKind.FILE]
+        found.extend(digest for digest in (self.stdout, self.stderr) if digest.size_bytes)
+        return found
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decode_action = msgspec.msgpack.Decoder(Action).decode
+_decode_header = msgspec.msgpack.Decoder(ActionHeader).decode
+_decode_result = msgspec.msgpack.Decoder(ActionResult).decode
+
+UNDECODABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What a msgspec decoder raises for bytes of a stranger: deep nesting and bad UTF-8 are not MsgspecErrors."""
+
+
+def encode_action(action: Action) -> tuple[ActionId, bytes]:
+    """The action's id and the bytes that it is the hash of."""
+    body = _encoder.encode(action)
+    return blake3(body).digest(), body
+
+
+def action_id_of(body: bytes) -> ActionId:
+    return blake3(body).digest()
+
+
+def decode_action(body: bytes) -> Action:
+    """The inverse of ``encode_action``.
+
+    Raises:
+        BadInput: the bytes are not an Action of this format.
+    """
+    try:
+        action = _decode_action(body)
+    except UNDECODABLE as error:
+        raise BadInput(f"cannot decode an action of {len(body)} B: {error}") from error
+    return _checked_format(action)
+
+
+def decode_header(body: bytes) -> ActionHeader:
+    """The leading fields of an encoded Action.
+
+    Raises:
+        BadInput: the bytes are not an Action of this format.
+    """
+    try:
+        header = _decode_header(body)
+    except UNDECODABLE as error:
+        raise BadInput(f"cannot decode the header of an action of {len(body)} B: {error}") from error
+    return _checked_format(header)
+
+
+def encode_result(result: ActionResult) -> bytes:
+    return _encoder.encode(result)
+
+
+def is_too_large(result: ActionResult) -> bool:
+    """Whether the result does not fit into one control message."""
+    return result_bytes(result) > RESULT_BYTES and len(encode_result(result)) > RESULT_BYTES
+
+
+def result_bytes(result: ActionResult) -> int:
+    """About how large the encoded result is, without encoding it; never too small.
+
+    A character is up to 4 B of UTF-8. An output has a digest of 45 B, a missing input too, and the
+    fixed fields at most 256 B.
+    """
+    size_bytes = 256 + 4 * (len(result.message) + len(result.worker)) + 45 * len(result.missing)
+    for output in result.outputs:
+        size_bytes += 64 + 4 * (len(output.path) + len(output.target))
+    return size_bytes
+
+
+def decode_result(data: bytes) -> ActionResult:
+    """The inverse of ``encode_result``.
+
+    Raises:
+        BadInput: the bytes are not an ActionResult.
+    """
+    try:
+        return _decode_result(data)
+    except UNDECODABLE as error:
+        raise BadInput(f"cannot decode an action result of {len(data)} B: {error}") from error
+
+
+_H = TypeVar("_H", bound=ActionHeader)
+
+
+def _checked_format(header: _H) -> _H:
+    if header.format != ACTION_FORMAT:
+        raise BadInput(f"an action of format {header.format[:40]!r}, but this zbuild runs {ACTION_FORMAT!r}")
+    return header
