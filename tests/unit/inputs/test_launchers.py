@@ -1,0 +1,43 @@
+"""Programs that run the program in their arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from zbuild.inputs.launcher import unwrap
+
+
+@pytest.mark.parametrize(
+    ("line", "argv", "launchers", "dropped"),
+    [
+        ("gcc -c a.c", "gcc -c a.c", "", ""),
+        ("ccache gcc -c a.c", "gcc -c a.c", "", "ccache"),
+        ("/usr/bin/sccache /usr/bin/c++ a.cc", "/usr/bin/c++ a.cc", "", "/usr/bin/sccache"),
+        ("ccache distcc gcc a.c", "gcc a.c", "", "ccache distcc"),
+        ("ccache --version", "ccache --version", "", ""),
+        ("env A=B -u C gcc a.c", "gcc a.c", "env", ""),
+        ("/usr/bin/env ccache gcc a.c", "gcc a.c", "/usr/bin/env", "ccache"),
+        ("/usr/bin/cmake -E env --unset=X A=B -- tool x", "tool x", "/usr/bin/cmake", ""),
+        ("/usr/bin/cmake -E env A=B tool x", "tool x", "/usr/bin/cmake", ""),
+        ("/usr/bin/cmake -E time tool x", "tool x", "/usr/bin/cmake", ""),
+        ("/usr/bin/cmake -E touch x", "/usr/bin/cmake -E touch x", "", ""),
+        (
+            "cmake -E __run_co_compile --tidy=clang-tidy;-checks=x --source=a.c -- gcc -c a.c",
+            *("gcc -c a.c", "cmake clang-tidy", ""),
+        ),
+        ("time -p nice -n 5 timeout -k 3 60 gcc a.c", "gcc a.c", "time nice timeout", ""),
+        ("nohup ./gen", "./gen", "nohup", ""),
+        ("env", "env", "", ""),
+    ],
+)
+def test_what_does_the_work(line: str, argv: str, launchers: str, dropped: str) -> None:
+    unwrapped = unwrap(tuple(line.split()))
+    assert unwrapped.argv == tuple(argv.split())
+    assert unwrapped.launchers == tuple(launchers.split())
+    assert unwrapped.dropped == tuple(dropped.split())
+
+
+def test_the_text_of_sh_c_is_a_command_line() -> None:
+    assert unwrap(("/bin/sh", "-c", "a && b", "name")).script == "a && b"
+    assert unwrap(("bash", "-ec", "a")).script == "a"
+    assert unwrap(("sh", "script.sh", "-c", "x")).script is None

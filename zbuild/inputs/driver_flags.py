@@ -1,0 +1,185 @@
+"""The flags of the gcc and clang drivers that name files, by what is done with the name.
+
+Sources: GCC 12 manual, chapter 3 "GCC Command Options", and gcc/{common,c-family/c}.opt for which flags
+take their value joined or separate; Clang 15 command line argument reference; GNU ld manual, 2.1.
+"""
+
+from __future__ import annotations
+
+SEPARATE = {
+    "-o": "output",
+    "-x": "language",
+    "-D": "define",
+    "-U": "undefine",
+    "-I": "include_dir",
+    "-iquote": "quote_dir",
+    "-isystem": "system_dir",
+    "-cxx-isystem": "system_dir",
+    "-idirafter": "after_dir",
+    "-include": "forced_include",
+    "-imacros": "forced_macros",
+    "-include-pch": "input",
+    "-ivfsoverlay": "input",
+    "-isysroot": "sysroot",
+    "--sysroot": "sysroot",
+    "-B": "tool_dir",
+    "-L": "library_dir",
+    "-l": "library",
+    "-T": "input",
+    "-MF": "depfile",
+    "-MJ": "extra_output",
+    "-aux-info": "extra_output",
+    "--serialize-diagnostics": "extra_output",
+    "-Xlinker": "linker",
+    "-wrapper": "unknown_program",
+    "-specs": "input",
+    "--specs": "input",
+    "--config": "input",
+    "-dumpdir": "dump_prefix",
+    "-target": "target",
+    "-arch": "target",
+    "-iprefix": "ignored",
+    "-iwithprefix": "unknown_directory",
+    "-iwithprefixbefore": "unknown_directory",
+    "-imultilib": "ignored",
+    "-MT": "ignored",
+    "-MQ": "ignored",
+    "-A": "ignored",
+    "-u": "ignored",
+    "-z": "ignored",
+    "-e": "ignored",
+    "-G": "ignored",
+    "-h": "ignored",
+    "-Tbss": "ignored",
+    "-Tdata": "ignored",
+    "-Ttext": "ignored",
+    "-Xassembler": "assembler",
+    "-Xpreprocessor": "preprocessor",
+    "-Xclang": "clang",
+    "-Xanalyzer": "ignored",
+    "-mllvm": "ignored",
+    "--param": "ignored",
+    "-dumpbase": "dump_prefix",
+    "-dumpbase-ext": "ignored",
+    "-framework": "ignored",
+}
+"""Flags whose value is the next word."""
+
+JOINED = {
+    "-D": "define",
+    "-I": "include_dir",
+    "-U": "undefine",
+    "-L": "library_dir",
+    "-l": "library",
+    "-o": "output",
+    "-x": "language",
+    "-B": "tool_dir",
+    "-T": "input",
+    "-A": "ignored",
+    "-u": "ignored",
+    "-z": "ignored",
+    "-e": "ignored",
+    "-G": "ignored",
+}
+"""Flags of one letter whose value may be glued to them."""
+
+JOINED_LONG = ("-iquote", "-isystem", "-idirafter", "-include", "-imacros", "-isysroot", "-MF", "-MT", "-MQ")
+"""Longer flags whose value may be glued to them."""
+
+VALUE = {
+    "--sysroot": "sysroot",
+    "-specs": "input",
+    "--specs": "input",
+    "--config": "input",
+    "-fplugin": "plugin",
+    "-fpass-plugin": "plugin",
+    "-fauto-profile": "input",
+    "-fprofile-use": "profile",
+    "-fprofile-instr-use": "profile",
+    "-fprofile-sample-use": "input",
+    "-fprofile-generate": "instrumented",
+    "-fprofile-instr-generate": "ignored",
+    "-fcs-profile-generate": "ignored",
+    "-fsanitize-ignorelist": "input",
+    "-fsanitize-blacklist": "input",
+    "-fsanitize-coverage-allowlist": "input",
+    "-fsanitize-coverage-ignorelist": "input",
+    "-fprofile-list": "input",
+    "-fxray-attr-list": "input",
+    "-fmodule-map-file": "input",
+    "-fmodule-file": "module",
+    "-fprebuilt-module-path": "input_dir",
+    "-fmodule-mapper": "unknown_program",
+    "-fthinlto-index": "input",
+    "-frandomize-layout-seed-file": "input",
+    "-stack-usage-file": "extra_output",
+    "-fmodule-output": "extra_output",
+    "-foptimization-record-file": "extra_output",
+    "-ftime-trace": "extra_output",
+    "-save-temps": "save_temps",
+    "--save-temps": "save_temps",
+    "-gsplit-dwarf": "split_dwarf",
+    "--target": "target",
+    "-stdlib": "target",
+    "--gcc-toolchain": "target",
+    "-fuse-ld": "linker_name",
+    "-march": "cpu",
+    "-mtune": "cpu",
+    "-mcpu": "cpu",
+    "--embed-dir": "embed_dir",
+    "-fdiagnostics-format": "diagnostics",
+    "-wrapper": "unknown_program",
+    "-include": "forced_include",
+    "--include": "forced_include",
+    "--include-directory": "include_dir",
+    "--output": "output",
+    "--language": "language",
+}
+"""Flags whose value follows ``=``."""
+
+ALONE = {
+    "-c": "object",
+    "-S": "assembly",
+    "-E": "preprocess",
+    "-M": "preprocess",
+    "-MM": "preprocess",
+    "-fsyntax-only": "syntax",
+    "-MD": "writes_depfile",
+    "-MMD": "writes_depfile",
+    "-nostdinc": "no_system",
+    "-nostdinc++": "no_system_cxx",
+    "-m32": "target",
+    "-m64": "target",
+    "-mx32": "target",
+    "-gsplit-dwarf": "split_dwarf",
+    "-save-temps": "save_temps",
+    "--save-temps": "save_temps",
+    "-ftime-trace": "time_trace",
+    "-fstack-usage": "stack_usage",
+    "-fcallgraph-info": "callgraph",
+    "-fsave-optimization-record": "optimization_record",
+    "--coverage": "instrumented",
+    "-coverage": "instrumented",
+    "-fprofile-arcs": "instrumented",
+    "-ftest-coverage": "instrumented",
+    "-fprofile-generate": "instrumented",
+    "-fprofile-use": "profile",
+    "-fbranch-probabilities": "profile",
+    "-fauto-profile": "profile",
+    "-I-": "split_include",
+    "-shared": "shared",
+    "-static": "static",
+    "-r": "ignored",
+    "-P": "ignored",
+}
+"""Flags that are whole words."""
+
+LINKER_INPUTS = frozenset(
+    {"-T", "--script", "-dT", "--default-script", "--version-script", "--dynamic-list", "--export-dynamic-symbol-list"}
+    | {"--retain-symbols-file", "--symbol-ordering-file", "--section-ordering-file", "--just-symbols", "-R"}
+    | {"--call-graph-ordering-file", "--remap-inputs-file", "-plugin", "--plugin", "--undefined-version-script"}
+)
+LINKER_OUTPUTS = frozenset({"-Map", "--Map", "--out-implib", "--dependency-file", "--cref-file", "--error-report"})
+LINKER_DIRECTORIES = frozenset({"-L", "--library-path", "-rpath", "--rpath", "-rpath-link", "--rpath-link"})
+LINKER_VALUES = frozenset({"-soname", "--soname", "-h", "-z", "-e", "--entry", "-m", "-u", "--defsym", "-plugin-opt"})
+"""Words of the linker, after ``-Wl,`` or ``-Xlinker``, by what their value is."""
