@@ -1,0 +1,1 @@
+"""Blobs and results on disk, and the way of blobs between processes."""

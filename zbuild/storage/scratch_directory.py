@@ -1,0 +1,68 @@
+"""Temporary files that never outlive their process, whichever way it ends.
+
+Each process has a directory of its own below the parent and holds a kernel lock on it. The lock
+ends with the process, so whoever starts next can tell a dead owner's files from a live one's without
+clocks or process ids (which repeat, and differ between PID namespaces).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+
+
+class ScratchDirectory:
+    """A locked directory below ``parent``; at the start those of dead processes are removed.
+
+    Raises:
+        OSError: the directory cannot be made.
+    """
+
+    def __init__(self, parent: str) -> None:
+        os.makedirs(parent, 0o700, exist_ok=True)
+        self.path = os.path.join(parent, os.urandom(8).hex())
+        self._numbers = itertools.count()
+        gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Nobody may find a directory between its making and its locking: the parent's lock covers both.
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            _remove_abandoned(parent)
+            os.mkdir(self.path, 0o700)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        finally:
+            os.close(gate)
+
+    def new_path(self) -> str:
+        """A path below the directory that was not returned before. Nothing is created."""
+        return f"{self.path}/{next(self._numbers)}"
+
+    def close(self) -> None:
+        """Remove the directory and everything in it. Closing twice is harmless."""
+        if self._lock < 0:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def _remove_abandoned(parent: str) -> None:
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,148 @@
+"""The store's decisions: which parts of an upload fit, what a request is answered with.
+
+It holds no socket. The blobs themselves are reached through BlobDirectory, whose files are the
+store's state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from zbuild.digest import Digest
+from zbuild.errors import ProtocolError, ZbuildError
+from zbuild.limits import BLOB_CHUNK_BYTES, UPLOADS_PER_PEER
+from zbuild.protocol.blob_messages import (
+    BlobFailure,
+    BlobPart,
+    FindMissing,
+    FromStore,
+    Get,
+    Missing,
+    Parts,
+    Put,
+    Stored,
+    ToStore,
+)
+
+
+class Upload(Protocol):
+    """A blob that is being written: committed under its digest or not at all."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def commit(self) -> object: ...
+
+    def abort(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """The blobs on disk. Each method raises a ZbuildError that names the blob."""
+
+    def contains(self, digest: Digest) -> bool: ...
+
+    def read(self, digest: Digest, offset: int, length: int) -> bytes: ...
+
+    def writer(self, digest: Digest) -> Upload: ...
+
+
+class _OpenUpload:
+    def __init__(self, upload: Upload) -> None:
+        self.upload = upload
+        self.received_bytes = 0
+
+
+class StoreCore:
+    """Answers requests, one reply each."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._uploads: dict[bytes, dict[Digest, _OpenUpload]] = {}
+        self.counters: Counter[str] = Counter()
+
+    def answer(self, peer: bytes, message: ToStore, data: list[bytes]) -> tuple[FromStore, list[bytes]]:
+        """The reply to one decoded request, with its data frames.
+
+        Raises:
+            ProtocolError: the request asks for more than one reply can carry.
+        """
+        match message:
+            case FindMissing():
+                return self._find_missing(message), []
+            case Put():
+                return self._put(peer, message, data), []
+            case Get():
+                return self._get(message)
+
+    def disconnected(self, peer: bytes) -> None:
+        """Drop what the peer had not finished sending."""
+        for upload in self._uploads.pop(peer, {}).values():
+            self.counters["uploads_aborted"] += 1
+            upload.upload.abort()
+
+    def _find_missing(self, message: FindMissing) -> Missing:
+        return Missing(message.request, tuple(d for d in message.digests if not self._is_present(d)))
+
+    def _is_present(self, digest: Digest) -> bool:
+        """A blob that the disk cannot even look for is asked for again: storing it then says what is wrong."""
+        try:
+            return self._blobs.contains(digest)
+        except ZbuildError:
+            self.counters["looks_failed"] += 1
+            return False
+
+    def _put(self, peer: bytes, message: Put, data: list[bytes]) -> Stored:
+        failures: dict[Digest, BlobFailure] = {}
+        for part, chunk in zip(message.parts, data, strict=True):
+            if part.digest in failures:
+                continue
+            try:
+                self._append(peer, part, chunk)
+            except ZbuildError as error:
+                self.counters["puts_failed"] += 1
+                self._abort(peer, part.digest)
+                failures[part.digest] = BlobFailure(part.digest, error.code, str(error))
+        return Stored(message.request, tuple(failures.values()))
+
+    def _append(self, peer: bytes, part: BlobPart, chunk: bytes) -> None:
+        open_uploads = self._uploads.setdefault(peer, {})
+        if part.offset == 0:
+            self._abort(peer, part.digest)
+            if len(open_uploads) >= UPLOADS_PER_PEER:
+                raise ProtocolError(f"cannot store {part.digest.short}: {UPLOADS_PER_PEER} uploads are unfinished")
+            open_uploads[part.digest] = _OpenUpload(self._blobs.writer(part.digest))
+        upload = open_uploads.get(part.digest)
+        if upload is None or upload.received_bytes != part.offset:
+            raise ProtocolError(f"cannot store {part.digest.short}: a part from {part.offset} B does not continue it")
+        upload.upload.write(chunk)
+        upload.received_bytes += len(chunk)
+        if upload.received_bytes == part.digest.size_bytes:
+            del open_uploads[part.digest]
+            upload.upload.commit()
+            self.counters["blobs_stored"] += 1
+            self.counters["bytes_stored"] += part.digest.size_bytes
+
+    def _abort(self, peer: bytes, digest: Digest) -> None:
+        upload = self._uploads.get(peer, {}).pop(digest, None)
+        if upload is not None:
+            upload.upload.abort()
+
+    def _get(self, message: Get) -> tuple[Parts, list[bytes]]:
+        if sum(part.length for part in message.parts) > BLOB_CHUNK_BYTES:
+            raise ProtocolError(f"a Get of more than {BLOB_CHUNK_BYTES} B")
+        parts: list[BlobPart] = []
+        frames: list[bytes] = []
+        failures: dict[Digest, BlobFailure] = {}
+        for part in message.parts:
+            if part.digest in failures:
+                continue
+            try:
+                chunk = self._blobs.read(part.digest, part.offset, part.length)
+            except ZbuildError as error:
+                self.counters["gets_failed"] += 1
+                failures[part.digest] = BlobFailure(part.digest, error.code, str(error))
+                continue
+            parts.append(part)
+            frames.append(chunk)
+            self.counters["bytes_sent"] += len(chunk)
+        return Parts(message.request, tuple(parts), tuple(failures.values())), frames
