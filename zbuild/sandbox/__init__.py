@@ -1,0 +1,1 @@
+"""How one action is run: the walls around it, and the process that starts it."""

@@ -1,0 +1,212 @@
+"""The hermetic sandbox: bubblewrap's command line, and the proof that it works here.
+
+Measured on two cores, per command, CPU time of the whole machine: /bin/true alone 0.7 ms, in this sandbox
+5 ms. Each mount costs 0.05 to 0.15 ms of that, the network namespace 0.8 ms. Hence one read-only mount for
+all inputs below a common top directory, one for /etc, and three devices instead of bubblewrap's --dev, which
+mounts eight times. The namespaces are private to each action: sharing a network namespace would let two
+actions pass descriptors through abstract sockets (CVE-2024-27297).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from zbuild.errors import SandboxUnavailable
+from zbuild.limits import SANDBOX_PROBE_S
+from zbuild.sandbox.spec import SandboxLevel, SandboxSpec, SystemPath
+from zbuild.sandbox.system import GROUP_ID, USER_ID
+
+STATUS_DESCRIPTOR = 3
+"""Where bubblewrap reports its child's PID and, if the command could be started, its exit code."""
+
+_SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+
+_WALLS = (
+    "--unshare-user",
+    "--unshare-ipc",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--uid",
+    str(USER_ID),
+    "--gid",
+    str(GROUP_ID),
+    "--hostname",
+    "zbuild",
+    "--die-with-parent",
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+    "--json-status-fd",
+    str(STATUS_DESCRIPTOR),
+)
+"""--unshare-all would let a refused user namespace pass in silence."""
+
+_KERNEL_FILE_SYSTEMS = (
+    "--proc",
+    "/proc",
+    "--dir",
+    "/dev",
+    "--dev-bind",
+    "/dev/null",
+    "/dev/null",
+    "--dev-bind",
+    "/dev/zero",
+    "/dev/zero",
+    "--dev-bind",
+    "/dev/urandom",
+    "/dev/urandom",
+    "--symlink",
+    "urandom",
+    "/dev/random",
+    "--symlink",
+    "/proc/self/fd",
+    "/dev/fd",
+    "--symlink",
+    "fd/0",
+    "/dev/stdin",
+    "--symlink",
+    "fd/1",
+    "/dev/stdout",
+    "--symlink",
+    "fd/2",
+    "/dev/stderr",
+    "--symlink",
+    "/tmp",
+    "/dev/shm",
+    "--perms",
+    "1777",
+    "--tmpfs",
+    "/tmp",
+)
+
+_SYSCTLS = (
+    "/proc/sys/kernel/unprivileged_userns_clone",
+    "/proc/sys/user/max_user_namespaces",
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+)
+
+
+def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
+    """The command line for a HERMETIC spec. The first element is ``bwrap``, to be looked up by the caller.
+
+    The environment is set by options, so that bubblewrap itself runs without any: a variable such as
+    LD_PRELOAD, taken from an action, must not reach a process outside the sandbox.
+    """
+    argv = ["bwrap", *_WALLS]
+    for system_path in spec.system:
+        if system_path.link_target:
+            argv += ("--symlink", system_path.link_target, system_path.path)
+        else:
+            argv += ("--ro-bind", system_path.source, system_path.path)
+    argv += _KERNEL_FILE_SYSTEMS
+    for path in spec.read_only_paths:
+        argv += ("--ro-bind", spec.stage_root + path, path)
+    argv += ("--bind", spec.stage_root + spec.writable_root, spec.writable_root)
+    argv += ("--remount-ro", "/", "--chdir", spec.working_directory)
+    for name, value in spec.full_environment().items():
+        argv += ("--setenv", name, value)
+    argv.append("--")
+    argv += spec.arguments
+    return argv
+
+
+def find_bubblewrap() -> str:
+    """The path of ``bwrap``.
+
+    Raises:
+        SandboxUnavailable: it is not installed.
+    """
+    path = shutil.which("bwrap", path=_SEARCHED)
+    if path is None:
+        raise SandboxUnavailable(
+            "the hermetic sandbox needs bubblewrap, and there is no bwrap in "
+            f"{_SEARCHED.replace(':', ', ')}; install it with: apt-get install bubblewrap"
+        )
+    return path
+
+
+def probe(system: tuple[SystemPath, ...], directory: str) -> None:
+    """Run ``true`` in the sandbox, with ``directory`` (where the stages will lie) as its tree.
+
+    Raises:
+        SandboxUnavailable: it did not run. The message has bubblewrap's words and the way to mend it.
+    """
+    executable = find_bubblewrap()
+    spec = SandboxSpec(
+        level=SandboxLevel.HERMETIC,
+        stage_root=os.path.dirname(os.path.abspath(directory)),
+        read_only_paths=(),
+        writable_root="/" + os.path.basename(os.path.abspath(directory)),
+        working_directory="/",
+        arguments=("/usr/bin/true",),
+        environment=(),
+        stdout_path="",
+        stderr_path=None,
+        timeout_s=SANDBOX_PROBE_S,
+        system=system,
+    )
+    reader, writer = os.pipe()
+    argv = bubblewrap_argv(spec)
+    argv[argv.index(str(STATUS_DESCRIPTOR))] = str(writer)
+    try:
+        done = subprocess.run(
+            argv,
+            executable=executable,
+            env={},
+            cwd="/",
+            pass_fds=(writer,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=SANDBOX_PROBE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxUnavailable(f"the hermetic sandbox does not start: {error}") from error
+    finally:
+        os.close(reader)
+        os.close(writer)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()[-500:] or f"exit code {done.returncode}"
+        raise SandboxUnavailable(f"the hermetic sandbox does not work here: {said}\n{remedy(said, _read_sysctls())}")
+
+
+def remedy(said: str, sysctls: Mapping[str, str]) -> str:
+    """How to mend what made bubblewrap fail.
+
+    Args:
+        said: bubblewrap's stderr.
+        sysctls: the values of those files of _SYSCTLS that exist here.
+    """
+    clone, maximum, apparmor = (sysctls.get(path, "") for path in _SYSCTLS)
+    if clone == "0":
+        return "user namespaces are off for ordinary users; as root: sysctl -w kernel.unprivileged_userns_clone=1"
+    if maximum == "0":
+        return "user namespaces are off; as root: sysctl -w user.max_user_namespaces=63359"
+    if apparmor == "1":
+        return (
+            "AppArmor restricts user namespaces (Ubuntu 23.10 and later); as root either install the profile"
+            " bwrap-userns-restrict from the package apparmor-profiles and load it with apparmor_parser,"
+            " or: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+        )
+    if "Permission denied" in said or "Operation not permitted" in said or "No permissions" in said:
+        return (
+            "this process may not make namespaces: in a container, start it with --privileged, or with all of"
+            " --security-opt seccomp=unconfined, apparmor=unconfined and systempaths=unconfined;"
+            " elsewhere ask which security module forbids it (dmesg)"
+        )
+    return "run the command by hand to see more: bwrap --unshare-user --unshare-net --ro-bind / / true"
+
+
+def _read_sysctls() -> dict[str, str]:
+    values: dict[str, str] = {}
+    for path in _SYSCTLS:
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as file:
+                values[path] = file.read().strip()
+    return values

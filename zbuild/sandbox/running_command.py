@@ -1,0 +1,221 @@
+"""One command that the spawner has started: its processes, its output, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+from dataclasses import dataclass, field
+
+from zbuild.limits import KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
+from zbuild.sandbox.bubblewrap import STATUS_DESCRIPTOR
+from zbuild.sandbox.output_capture import OutputCapture
+from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
+
+_STATUS_BYTES = 4 * KIB
+"""Two lines of JSON, 250 B."""
+
+_CHILD_PID_MS = 1000
+"""How long a kill waits for bubblewrap to name its child. It takes 1 ms."""
+
+_EXIT_NOT_FOUND = 127
+_EXIT_NOT_EXECUTABLE = 126
+"""POSIX, Shell Command Language, 2.8.2."""
+
+_DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""What an interpreter or a daemon ignores, SIGPIPE above all, must not be ignored by commands."""
+
+
+@dataclass(slots=True)
+class RunningCommand:
+    """The state of one started command.
+
+    Attributes:
+        pid: the process started; for a sandboxed command bubblewrap's outer process.
+        init_pid: the sandbox's PID 1 as seen from here, 0 while unknown. When it is gone, so is the whole sandbox.
+        next_signal_s: when to act next: at the deadline, then at the end of the grace; infinite when nothing is left.
+    """
+
+    spawn: Spawn
+    pid: int
+    captures: list[OutputCapture]
+    status_descriptor: int
+    started_s: float
+    next_signal_s: float
+    init_pid: int = 0
+    is_timed_out: bool = False
+    is_killed: bool = False
+    was_asked_to_end: bool = False
+    limit: str = ""
+    wait_status: int | None = None
+    user_s: float = 0.0
+    system_s: float = 0.0
+    peak_memory_bytes: int = 0
+    _status: bytes = field(default=b"", repr=False)
+
+    def account(self, usage: resource.struct_rusage) -> None:
+        """Add what a reaped process of the command has used."""
+        self.user_s += usage.ru_utime
+        self.system_s += usage.ru_stime
+        self.peak_memory_bytes = max(self.peak_memory_bytes, usage.ru_maxrss * KIB)
+
+    def end(self, now_s: float) -> None:
+        """Make the command end: at once in a sandbox, which dies with bubblewrap; else first with SIGTERM."""
+        self.next_signal_s = float("inf")
+        if self.wait_status is not None:
+            return
+        if self.spawn.is_sandboxed:
+            # Only once its child is known can the child be found again after bubblewrap's death.
+            self._await_child_pid()
+            os.kill(self.pid, signal.SIGKILL)
+        elif self.was_asked_to_end:
+            self._signal_group(signal.SIGKILL)
+        else:
+            self.was_asked_to_end = True
+            self._signal_group(signal.SIGTERM)
+            self.next_signal_s = now_s + SPAWN_TERM_GRACE_S
+
+    def end_group(self) -> None:
+        """Kill what the reaped leader of an unsandboxed command has left behind in its process group."""
+        self._signal_group(signal.SIGKILL)
+
+    def read_status(self) -> None:
+        """Take what bubblewrap has reported so far."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.status_descriptor, _STATUS_BYTES):
+                self._status += data
+        self.init_pid = self._reported("child-pid") or 0
+
+    def exited(self, now_s: float) -> Exited:
+        """The report of a command all of whose processes are gone. Closes every descriptor."""
+        assert self.wait_status is not None, "a command is reported after it was reaped"
+        code = os.waitstatus_to_exitcode(self.wait_status)
+        exit_code = code if code >= 0 else 128 - code
+        outputs = [capture.finish() for capture in self.captures]
+        error = next((capture.error for capture in self.captures if capture.error), "")
+        if self.spawn.is_sandboxed:
+            self.read_status()
+            os.close(self.status_descriptor)
+            reported = self._reported("exit-code")
+            if reported is not None:
+                exit_code = reported
+            elif not (self.is_killed or self.is_timed_out):
+                exit_code, failure = _unstarted(outputs[-1], exit_code)
+                error = error or failure
+        return Exited(
+            id=self.spawn.id,
+            exit_code=exit_code,
+            is_timed_out=self.is_timed_out,
+            is_killed=self.is_killed,
+            user_s=self.user_s,
+            system_s=self.system_s,
+            peak_memory_bytes=self.peak_memory_bytes,
+            wall_s=now_s - self.started_s,
+            limit=self.limit,
+            error=error,
+            stdout=outputs[0],
+            stderr=outputs[1] if len(outputs) > 1 else Captured(),
+        )
+
+    def check_output(self, capture: OutputCapture, now_s: float) -> None:
+        """End a command that has written too much, or whose output cannot be kept."""
+        if capture.is_over_limit and not self.limit:
+            name = "stderr" if self.captures.index(capture) else "stdout"
+            self.limit = f"more than {SPAWN_OUTPUT_BYTES} B on {name}"
+        elif not capture.error:
+            return
+        if not self.is_killed:
+            self.is_killed = True
+            self.end(now_s)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _await_child_pid(self) -> None:
+        poller = select.poll()
+        poller.register(self.status_descriptor, select.POLLIN)
+        # bubblewrap writes the line in several pieces. It closes the pipe when it fails before.
+        while b"\n" not in self._status and (events := poller.poll(_CHILD_PID_MS)):
+            self.read_status()
+            if not events[0][1] & select.POLLIN:
+                return
+
+    def _reported(self, key: str) -> int | None:
+        for line in self._status.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                value = json.loads(line).get(key)
+                if isinstance(value, int):
+                    return value
+        return None
+
+
+def start(spawn: Spawn, now_s: float) -> RunningCommand:
+    """Start a command in a process group of its own.
+
+    Raises:
+        OSError: it could not be started; nothing is left open.
+    """
+    paths = [spawn.stdout_path] if spawn.stderr_path is None else [spawn.stdout_path, spawn.stderr_path]
+    pipes: list[tuple[int, int]] = []
+    try:
+        pipes += (os.pipe() for _ in paths)
+        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, pipes[0][1], 1),
+            (os.POSIX_SPAWN_DUP2, pipes[-1][1], 2),
+        ]
+        if spawn.is_sandboxed:
+            pipes.append(os.pipe())
+            actions.append((os.POSIX_SPAWN_DUP2, pipes[-1][1], STATUS_DESCRIPTOR))
+        # posix_spawn knows no working directory. This process has one thread, and needs none of its own.
+        os.chdir(spawn.working_directory)
+        try:
+            pid = os.posix_spawn(
+                spawn.argv[0],
+                spawn.argv,
+                dict(spawn.environment),
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        finally:
+            os.chdir("/")
+    except BaseException:
+        for reader, _ in pipes:
+            os.close(reader)
+        raise
+    finally:
+        for _, writer in pipes:
+            os.close(writer)
+    status_descriptor = -1
+    if spawn.is_sandboxed:
+        status_descriptor = pipes.pop()[0]
+        os.set_blocking(status_descriptor, False)
+    captures = [OutputCapture(reader, path) for (reader, _), path in zip(pipes, paths, strict=True)]
+    return RunningCommand(spawn, pid, captures, status_descriptor, now_s, now_s + spawn.timeout_s)
+
+
+def unstartable(spawn: Spawn, error: OSError) -> Exited:
+    """The report of a command that start() has refused."""
+    message = f"cannot start {spawn.argv[0]}: {error.strerror}"
+    is_about_command = error.filename == spawn.argv[0] and isinstance(error, FileNotFoundError | PermissionError)
+    if spawn.is_sandboxed or not is_about_command:
+        return Exited(id=spawn.id, error=message)
+    exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_NOT_EXECUTABLE
+    text = (message + "\n").encode(errors="replace")
+    return Exited(id=spawn.id, exit_code=exit_code, stdout=Captured(data=text, size_bytes=len(text)))
+
+
+def _unstarted(output: Captured, exit_code: int) -> tuple[int, str]:
+    """(exit code, error) of a sandbox that ended without having run its command."""
+    said = output.data.decode(errors="replace").strip()
+    last_line = said.rpartition("\n")[2]
+    if last_line.startswith("bwrap: execvp "):
+        is_absent = last_line.endswith("No such file or directory")
+        return (_EXIT_NOT_FOUND if is_absent else _EXIT_NOT_EXECUTABLE), ""
+    return exit_code, f"the sandbox could not be set up: {last_line or f'exit code {exit_code}'}"

@@ -1,0 +1,116 @@
+"""The worker's handle on its spawner, and the spawner's entry point.
+
+``start_spawner`` must come before gevent or zmq are imported or used: it forks, and neither survives that.
+The spawner process is ``python -m zbuild.sandbox.spawner DESCRIPTOR``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+from zbuild.errors import SandboxFailed
+from zbuild.limits import KIB, SPAWNER_STOP_S
+from zbuild.module_process import module_argv, module_environment
+from zbuild.sandbox.spawn_protocol import Decoder, Exited, Request, encode
+
+_RECEIVE_BYTES = 256 * KIB
+
+
+class Spawner:
+    """A started spawner. It ends, with everything it runs, when this object is closed or its process dies."""
+
+    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self._control = control
+        self._process = process
+        self._decoder = Decoder[Exited](Exited)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """What to wait on: it is readable when receive() has something to return."""
+        return self._control.fileno()
+
+    def send(self, message: Request) -> None:
+        """Pass a request on. It blocks for no longer than the spawner takes to read, which it always does.
+
+        Raises:
+            SandboxFailed: the spawner has ended.
+            ProtocolError: the message is too long.
+        """
+        data = encode(message)
+        try:
+            self._control.sendall(data)
+        except ConnectionError as error:
+            raise SandboxFailed(f"the spawner (process {self.pid}) has ended: {error.strerror}") from error
+
+    def receive(self) -> list[Exited]:
+        """What has arrived, without blocking.
+
+        Raises:
+            SandboxFailed: the spawner has ended, and with it everything it ran.
+        """
+        try:
+            data = self._control.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise SandboxFailed(f"the spawner (process {self.pid}) has ended")
+        return self._decoder.feed(data)
+
+    def close(self) -> None:
+        """End the spawner and everything it runs, and wait for that. Closing twice is harmless."""
+        self._control.close()
+        try:
+            self._process.wait(SPAWNER_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_spawner() -> Spawner:
+    """Start a spawner process; it gets ready in the background.
+
+    It has a session of its own, so that Ctrl-C at a terminal reaches the worker alone.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            module_argv("zbuild.sandbox.spawner", str(theirs.fileno()), str(os.getpid())),
+            env=module_environment(),
+            pass_fds=(theirs.fileno(),),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return Spawner(ours, process)
+
+
+def main(descriptor: int, parent_pid: int) -> None:
+    """Be the spawner: serve the socket ``descriptor`` for the process ``parent_pid``."""
+    import prctl
+
+    from zbuild.sandbox.spawn_loop import SpawnLoop
+
+    os.set_inheritable(descriptor, False)
+    os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop = SpawnLoop(socket.socket(fileno=descriptor))
+    prctl.set_name("zbuild-spawner")
+    prctl.set_child_subreaper(1)
+    prctl.set_pdeathsig(signal.SIGTERM)
+    if os.getppid() != parent_pid:
+        return
+    loop.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

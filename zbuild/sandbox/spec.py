@@ -1,0 +1,78 @@
+"""What a sandbox is asked for: the walls, the tree inside, the command."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+RESERVED_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc", "/dev", "/sys")
+"""Directories that a sandbox fills from the worker or the kernel; no input of an action may lie there."""
+
+SHARED_PATHS = ("/tmp",)
+"""Directories that are made for each sandbox and in which inputs may lie nevertheless."""
+
+BASE_ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "TMPDIR": "/tmp",
+    "TZ": "UTC",
+}
+"""What every command finds; an action's own variables win. Nothing that changes what a compiler writes, such as
+SOURCE_DATE_EPOCH: outputs are to be what plain ninja makes."""
+
+
+class SandboxLevel(enum.Enum):
+    """How much separates an action from its worker. A level is granted or refused, never weakened."""
+
+    HERMETIC = "hermetic"
+    """Own user, mount, PID, network, IPC, UTS and cgroup namespaces; only inputs and the toolchain are visible."""
+    NONE = "none"
+    """A plain process in the stage, as the worker's own user. Canonical absolute paths do not exist for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPath:
+    """One part of the worker's own system that is visible inside, read-only.
+
+    Attributes:
+        path: where it appears.
+        source: the file or directory on the worker; empty for a symlink.
+        link_target: what the symlink at ``path`` contains; empty for a mount.
+    """
+
+    path: str
+    source: str = ""
+    link_target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One command and its walls.
+
+    Attributes:
+        stage_root: the directory on the worker that stands for ``/``: a canonical path P lies at ``stage_root + P``.
+        read_only_paths: canonical; mounted read-only with everything below.
+        writable_root: canonical; mounted writable, over a read-only path where it lies in one.
+        working_directory: canonical.
+        arguments: argv. environment: (name, value), on top of BASE_ENVIRONMENT.
+        stdout_path, stderr_path: where output goes that is too large for a message. No stderr_path: stderr is
+            joined with stdout in the order of writing.
+        timeout_s: wall-clock bound.
+        system: from SystemTree.paths().
+    """
+
+    level: SandboxLevel
+    stage_root: str
+    read_only_paths: tuple[str, ...]
+    writable_root: str
+    working_directory: str
+    arguments: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    stdout_path: str
+    stderr_path: str | None
+    timeout_s: float
+    system: tuple[SystemPath, ...]
+
+    def full_environment(self) -> dict[str, str]:
+        return BASE_ENVIRONMENT | dict(self.environment)
