@@ -1,0 +1,62 @@
+"""Waiting for sockets and descriptors, and moving messages without blocking. Native, for every shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import zmq
+
+from zbuild.limits import RECEIVE_BATCH
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+
+def new_context() -> Context:
+    """A context of its own: one for each shell, ended with ``term``."""
+    return zmq.Context()
+
+
+class Poller:
+    """Waits for sockets and descriptors to become readable."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+
+    def register(self, source: Socket | int) -> None:
+        self._poller.register(source, zmq.POLLIN)
+
+    def unregister(self, source: Socket | int) -> None:
+        self._poller.unregister(source)
+
+    def wait(self, timeout_s: float) -> dict[Socket | int, int]:
+        """The readable ones; none when ``timeout_s`` have passed. Rounded up to ms: a wait is never cut to a spin."""
+        return dict(self._poller.poll(max(0, int(timeout_s * 1000) + (timeout_s > 0))))
+
+
+def drain(socket: Socket) -> Iterator[list[bytes]]:
+    """The messages that have come, RECEIVE_BATCH at the most. Fewer than that: the socket would block."""
+    for _ in range(RECEIVE_BATCH):
+        try:
+            yield socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+def try_send(socket: Socket, frames: list[bytes]) -> bool:
+    """Send unless the socket is at its high-water mark."""
+    try:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True
+
+
+def has_input(socket: Socket) -> bool:
+    """Whether a message waits. Reading EVENTS re-arms the edge of the descriptor."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def descriptor_of(socket: Socket) -> int:
+    """The descriptor that becomes readable when something happens to ``socket``."""
+    return int(socket.getsockopt(zmq.FD))

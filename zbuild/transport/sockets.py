@@ -1,0 +1,102 @@
+"""Sockets with every option set before bind or connect, where alone options take effect.
+
+Each option answers a failure that was observed; see the socket rules in ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import zmq
+
+from zbuild.errors import FarmUnreachable
+from zbuild.limits import (
+    BLOB_MESSAGE_BYTES,
+    CONTROL_MESSAGE_BYTES,
+    HEARTBEAT_BYTES,
+    SOCKET_HANDSHAKE_MS,
+    SOCKET_HEARTBEAT_MS,
+    SOCKET_HIGH_WATER_MARK,
+    SOCKET_LINGER_MS,
+    SOCKET_TIMEOUT_MS,
+)
+from zbuild.transport.loop import Context, Socket
+
+
+def control_router(context: Context, endpoint: str) -> Socket:
+    """The broker's end of the control channel, bound."""
+    socket = _socket(context, zmq.ROUTER, CONTROL_MESSAGE_BYTES)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return _bound(socket, endpoint)
+
+
+def control_dealer(context: Context, endpoint: str) -> Socket:
+    """A client's or worker's end of the control channel, connecting."""
+    return _connected(_socket(context, zmq.DEALER, CONTROL_MESSAGE_BYTES), endpoint)
+
+
+def blob_router(context: Context, endpoint: str) -> Socket:
+    """The store's end of the blob channel, bound."""
+    socket = _socket(context, zmq.ROUTER, BLOB_MESSAGE_BYTES)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return _bound(socket, endpoint)
+
+
+def blob_dealer(context: Context, endpoint: str) -> Socket:
+    """A client's or worker's end of the blob channel, connecting."""
+    return _connected(_socket(context, zmq.DEALER, BLOB_MESSAGE_BYTES), endpoint)
+
+
+def heartbeat_subscriber(context: Context, endpoint: str) -> Socket:
+    """The broker's end of the heartbeats, bound and subscribed to everything."""
+    socket = _socket(context, zmq.SUB, HEARTBEAT_BYTES)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    return _bound(socket, endpoint)
+
+
+def heartbeat_publisher(context: Context, endpoint: str) -> Socket:
+    """A worker's end of the heartbeats, connecting."""
+    return _connected(_socket(context, zmq.PUB, HEARTBEAT_BYTES), endpoint)
+
+
+def bound_endpoint(socket: Socket) -> str:
+    """Where the socket really listens: the port is the one that the system chose."""
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def peer_endpoint(advertised: str, broker: str) -> str:
+    """Where to connect: the host of an advertised ``tcp://*:9003`` is the one the broker was reached at."""
+    wildcard = "tcp://*:"
+    if not advertised.startswith(wildcard):
+        return advertised
+    host = broker.removeprefix("tcp://").rpartition(":")[0]
+    return f"tcp://{host}:{advertised.removeprefix(wildcard)}"
+
+
+def _socket(context: Context, kind: int, message_bytes: int) -> Socket:
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, SOCKET_LINGER_MS)
+    socket.setsockopt(zmq.SNDHWM, SOCKET_HIGH_WATER_MARK)
+    socket.setsockopt(zmq.RCVHWM, SOCKET_HIGH_WATER_MARK)
+    socket.setsockopt(zmq.MAXMSGSIZE, message_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, SOCKET_HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, SOCKET_HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SOCKET_TIMEOUT_MS)
+    socket.setsockopt(zmq.IPV6, 1)
+    return socket
+
+
+def _bound(socket: Socket, endpoint: str) -> Socket:
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise FarmUnreachable(f"cannot listen on {endpoint}: {error.strerror}") from error
+    return socket
+
+
+def _connected(socket: Socket, endpoint: str) -> Socket:
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise FarmUnreachable(f"cannot connect to {endpoint}: {error.strerror}") from error
+    return socket
