@@ -1,0 +1,115 @@
+"""One attempt at an action: whatever goes wrong becomes its result, and its stage is free again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from zbuild.digest import Digest, of_bytes
+from zbuild.errors import BlobMissing, SandboxFailed
+from zbuild.model.action import Action, ActionResult, InputSpec, ResultStatus, encode_action
+from zbuild.sandbox.spawn_protocol import Exited, Spawn
+from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
+from zbuild.sandbox.system import SystemTree
+from zbuild.storage.blob_directory import BlobDirectory
+from zbuild.storage.staging import Stage
+from zbuild.worker.execution import Slot, Workshop
+
+INPUT = of_bytes(b"input")
+
+
+class Slots:
+    """A pool of one."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.free = [slot]
+
+    def get(self) -> Slot:
+        return self.free.pop()
+
+    def put(self, slot: Slot) -> None:
+        self.free.append(slot)
+
+
+class Surroundings:
+    """A worker in which one call fails."""
+
+    def __init__(self, error: Exception, failing: str) -> None:
+        self._error = error
+        self._failing = failing
+
+    def fetch(self, digests: list[Digest]) -> None:
+        self._fail("fetch")
+
+    def upload(self, digests: Iterable[Digest]) -> None:
+        self._fail("upload")
+
+    def run(self, spawn: Spawn) -> Exited:
+        self._fail("run")
+        raise AssertionError("only the failing call is made")
+
+    def property_value(self, name: str) -> str:
+        self._fail("property_value")
+        return "linux"
+
+    def _fail(self, call: str) -> None:
+        if call == self._failing:
+            raise self._error
+
+
+def attempt(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[ActionResult, Slots]:
+    stage = Stage(str(directory / "stage"), blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
+    slots = Slots(Slot(stage, str(directory / "stdout"), str(directory / "stderr")))
+    system = SystemTree(str(directory / "system"))
+    workshop = Workshop("w", SandboxLevel.HERMETIC, system, blobs, slots, surroundings, lambda: 1)
+    action = Action(
+        platform=(("os", "linux"),),
+        sandbox="hermetic",
+        timeout_s=1.0,
+        arguments=("/bin/true",),
+        environment=(),
+        working_directory="/zb/build",
+        writable_root="/zb/build",
+        inputs=(InputSpec("/zb/src/a", INPUT),),
+        directories=(),
+        outputs=(),
+    )
+    execution = workshop.begin(*encode_action(action))
+    execution.prepare()
+    execution.run(lambda _spawn_id: None)
+    return execution.collect(), slots
+
+
+@pytest.mark.parametrize("failing", ["fetch", "run", "property_value"])
+def test_a_bug_costs_the_attempt_and_not_the_slot(tmp_path: Path, failing: str) -> None:
+    """It ended the greenlet: the lease was held for ever, and the build waited for ever."""
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    if failing != "fetch":
+        blobs.put_bytes(b"input")
+    result, slots = attempt(tmp_path, Surroundings(ValueError("unthought of"), failing), blobs)
+    assert (result.status, result.code) == (ResultStatus.ERROR, SandboxFailed.code)
+    assert "unthought of" in result.message
+    assert "test_execution.py" in result.message, "it says where"
+    assert len(slots.free) == 1
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    result, _ = attempt(tmp_path, Surroundings(BlobMissing("not in the store"), "fetch"), blobs)
+    assert result.missing == (INPUT,)
+
+
+def test_a_disk_that_cannot_be_asked_what_is_missing_does_not_hide_the_error(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+
+    class BreakingDisk(Surroundings):
+        """The directory breaks while the blob is fetched."""
+
+        def fetch(self, digests: list[Digest]) -> None:
+            (tmp_path / "blobs" / INPUT.hash.hex()[:2]).write_text("a file in the place of a directory")
+            super().fetch(digests)
+
+    result, _ = attempt(tmp_path, BreakingDisk(BlobMissing("not in the store"), "fetch"), blobs)
+    assert (result.code, result.message) == (BlobMissing.code, "not in the store")

@@ -1,0 +1,133 @@
+"""The broker's shell: one thread, one native poller, the core in the middle."""
+
+from __future__ import annotations
+
+import time
+
+from zbuild.coordinator.core import BrokerCore
+from zbuild.coordinator.published_results import PublishedResults
+from zbuild.errors import ProtocolError, StoreFailed
+from zbuild.limits import BROKER_TICK_S
+from zbuild.log import Log
+from zbuild.protocol.codec import encode, heartbeat, to_broker
+from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.messages import Refused, Shutdown
+from zbuild.transport.beacon import BeaconResponder
+from zbuild.transport.loop import Poller, Socket, drain
+from zbuild.transport.router import Router
+
+
+class Broker:
+    """Drives a BrokerCore until a descriptor of ``stop_descriptors`` becomes readable.
+
+    Args:
+        router: the control channel.
+        heartbeats: the SUB socket.
+        stop_descriptors: descriptors that end the broker: a signal's wake-up, a parent's lifeline.
+        store_lifeline: becomes readable when the store has died.
+    """
+
+    def __init__(
+        self,
+        core: BrokerCore,
+        results: PublishedResults,
+        router: Router,
+        heartbeats: Socket,
+        stop_descriptors: list[int],
+        store_lifeline: int,
+        beacon: BeaconResponder | None,
+        log: Log,
+    ) -> None:
+        self._core = core
+        self._results = results
+        self._router = router
+        self._heartbeats = heartbeats
+        self._stop_descriptors = stop_descriptors
+        self._store_lifeline = store_lifeline
+        self._beacon = beacon
+        self._log = log
+
+    def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            StoreFailed: the store process has died; without it no action can run.
+        """
+        poller = Poller()
+        self._router.register(poller)
+        poller.register(self._heartbeats)
+        for descriptor in self._stop_descriptors:
+            poller.register(descriptor)
+        poller.register(self._store_lifeline)
+        if self._beacon is not None:
+            poller.register(self._beacon.fileno())
+        next_tick_s = 0.0
+        while True:
+            events = poller.wait(next_tick_s - time.monotonic())
+            now_s = time.monotonic()
+            if any(descriptor in events for descriptor in self._stop_descriptors):
+                break
+            if self._store_lifeline in events:
+                self._say_goodbye()
+                raise StoreFailed("the store process has died; its own last words are above")
+            self._receive(now_s)
+            if self._heartbeats in events:
+                self._receive_heartbeats()
+            if self._beacon is not None and self._beacon.fileno() in events:
+                self._beacon.answer()
+            if now_s >= next_tick_s:
+                self._core.tick(now_s)
+                next_tick_s = now_s + BROKER_TICK_S
+            self._perform(self._core.dispatch(now_s))
+        self._say_goodbye()
+
+    def _receive(self, now_s: float) -> None:
+        messages, gone = self._router.receive()
+        for peer, frames in messages:
+            try:
+                if len(frames) != 1:
+                    raise ProtocolError(f"a control message of {len(frames)} frames, expected 1")
+                message = to_broker.decode(frames[0])
+            except ProtocolError as error:
+                self._core.undecodable(peer, error)
+            else:
+                self._core.receive(peer, message, now_s)
+        for peer in gone:
+            self._core.disconnected(peer, "its connection closed")
+
+    def _receive_heartbeats(self) -> None:
+        for frames in drain(self._heartbeats):
+            try:
+                self._core.receive_heartbeat(heartbeat.decode(frames[0]))
+            except ProtocolError as error:
+                self._log.warning("bad_heartbeat", error=str(error))
+
+    def _perform(self, effects: list[Send | Note]) -> None:
+        """Commit what was published, then tell of it: a result is never sent before it is kept."""
+        try:
+            self._results.commit()
+        except StoreFailed as error:
+            self._log.warning("cache_write_failed", error=str(error))
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(effect)
+            else:
+                self._log.info(effect.event, **{name: str(value) for name, value in effect.fields})
+
+    def _send(self, send: Send) -> None:
+        """A message that no peer would take becomes a refusal: one peer's excess does not end the broker."""
+        try:
+            data = encode(send.message)
+        except ProtocolError as error:
+            self._log.warning("message_too_large", peer=send.peer.hex(), error=str(error))
+            data = encode(Refused(code=error.code, message=str(error)))
+        self._router.send(send.peer, [data])
+
+    def _say_goodbye(self) -> None:
+        for peer in self._core.farm.registry.workers:
+            self._router.send(peer, [encode(Shutdown(reason="the broker stops"))])
+        if self._beacon is not None:
+            self._beacon.close()
+        self._router.close()
+        self._heartbeats.close()
+        self._results.close()

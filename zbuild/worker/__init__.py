@@ -1,0 +1,1 @@
+"""The worker: runs leased actions in the sandbox and reports what it holds."""

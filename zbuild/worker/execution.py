@@ -1,0 +1,271 @@
+"""One attempt at one action on this machine: prepare, run, collect."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from zbuild.digest import EMPTY, Digest
+from zbuild.errors import BadInput, BlobMissing, NoEligibleWorker, SandboxFailed, StoreFailed, ZbuildError
+from zbuild.model.action import (
+    Action,
+    ActionId,
+    ActionResult,
+    ResourceUsage,
+    ResultStatus,
+    action_id_of,
+    decode_action,
+)
+from zbuild.sandbox.launch import to_spawn
+from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
+from zbuild.sandbox.spec import SandboxLevel, SandboxSpec
+from zbuild.sandbox.system import SystemTree
+from zbuild.storage.blob_directory import BlobDirectory
+from zbuild.storage.collection import collect
+from zbuild.storage.staging import Stage, StagePlan
+
+T = TypeVar("T")
+
+
+class Surroundings(Protocol):
+    """What an execution needs of the process that it is in. Each call waits."""
+
+    def fetch(self, digests: list[Digest]) -> None:
+        """Bring blobs into the worker's directory; raises BlobMissing or StoreFailed."""
+
+    def upload(self, digests: Iterable[Digest]) -> None:
+        """Bring blobs of the worker's directory into the store; raises StoreFailed."""
+
+    def run(self, spawn: Spawn) -> Exited:
+        """Run a process to its end; raises SandboxFailed."""
+
+    def property_value(self, name: str) -> str:
+        """The present value of a platform property of this machine; "" for none."""
+
+
+class Slot:
+    """A stage directory for one execution at a time."""
+
+    def __init__(self, stage: Stage, stdout_path: str, stderr_path: str) -> None:
+        self.stage = stage
+        self.stdout_path = stdout_path
+        self.stderr_path = stderr_path
+
+
+class SlotPool(Protocol):
+    """The free slots."""
+
+    def get(self) -> Slot:
+        """Take one; waits for it."""
+
+    def put(self, slot: Slot) -> None:
+        """Give one back."""
+
+
+class Workshop:
+    """What the executions of a worker have in common.
+
+    Args:
+        name: of the worker.
+        level: the only sandbox level that it runs at.
+        slots: the stages that are free. An execution waits for one when all are in use.
+        next_spawn_id: gives a fresh number for each process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        level: SandboxLevel,
+        system: SystemTree,
+        blobs: BlobDirectory,
+        slots: SlotPool,
+        surroundings: Surroundings,
+        next_spawn_id: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.level = level
+        self.system = system
+        self.blobs = blobs
+        self.slots = slots
+        self.surroundings = surroundings
+        self.next_spawn_id = next_spawn_id
+
+    def begin(self, action_id: ActionId, body: bytes) -> Execution:
+        """An attempt at the action of these bytes."""
+        return Execution(self, action_id, body)
+
+
+class Execution:
+    """Call ``prepare``, ``run`` and ``collect`` in this order, or ``discard`` instead of the last two.
+
+    None of them raises: a failure of the farm is a result, too, and ends the later steps. So is a bug of ours: a
+    greenlet that died of it would leave its lease held, and its slot taken, for ever.
+    """
+
+    def __init__(self, workshop: Workshop, action_id: ActionId, body: bytes) -> None:
+        self._workshop = workshop
+        self._action_id = action_id
+        self._body = body
+        self._slot: Slot | None = None
+        self._action: Action | None = None
+        self._plan: StagePlan | None = None
+        self._exited: Exited | None = None
+        self._failure: ActionResult | None = None
+        self._fetch_s = self._stage_s = self._run_s = 0.0
+
+    def prepare(self) -> None:
+        """Have every input here and staged."""
+        self._guarded(self._prepare)
+
+    def run(self, started: Callable[[int], None]) -> None:
+        """Run the command. ``started`` is told its spawn id just before, so that it can be killed."""
+        self._guarded(lambda: self._run(started))
+
+    def collect(self) -> ActionResult:
+        """Bring home what the command made; the result. The slot is free afterwards."""
+        result = self._guarded(self._collect)
+        self.discard()
+        return self._failure or result or self._error(SandboxFailed("the command was not run"))
+
+    def discard(self) -> None:
+        """Give the slot back."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._workshop.slots.put(slot)
+
+    def _guarded(self, step: Callable[[], T]) -> T | None:
+        if self._failure is not None:
+            return None
+        try:
+            return step()
+        except ZbuildError as error:
+            self._failure = self._error(error)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self._failure = self._error(SandboxFailed(f"a bug: {error!r} at {frame.filename}:{frame.lineno}"))
+        return None
+
+    def _error(self, error: ZbuildError) -> ActionResult:
+        missing: list[Digest] = []
+        if isinstance(error, BlobMissing):
+            with contextlib.suppress(StoreFailed):
+                missing = self._absent()
+        return ActionResult(
+            status=ResultStatus.ERROR,
+            code=error.code,
+            message=str(error),
+            missing=tuple(missing),
+            worker=self._workshop.name,
+        )
+
+    def _absent(self) -> list[Digest]:
+        inputs = self._action.inputs if self._action is not None else ()
+        return sorted({spec.digest for spec in inputs if not self._workshop.blobs.contains(spec.digest)})
+
+    def _prepare(self) -> None:
+        if action_id_of(self._body) != self._action_id:
+            raise BadInput(f"action {self._action_id.hex()[:8]}: its bytes have another hash")
+        action = self._action = decode_action(self._body)
+        self._check_platform(action)
+        began_s = time.monotonic()
+        absent = self._absent()
+        if absent:
+            self._workshop.surroundings.fetch(absent)
+        fetched_s = time.monotonic()
+        self._slot = self._workshop.slots.get()
+        staged_s = time.monotonic()
+        self._plan = self._slot.stage.prepare(
+            inputs=action.inputs,
+            directories=action.directories,
+            outputs=action.outputs,
+            writable_root=action.writable_root,
+            working_directory=action.working_directory,
+        )
+        self._fetch_s, self._stage_s = fetched_s - began_s, time.monotonic() - staged_s
+
+    def _check_platform(self, action: Action) -> None:
+        workshop = self._workshop
+        if action.sandbox != workshop.level.value:
+            raise NoEligibleWorker(f"worker {workshop.name} runs at level {workshop.level.value}, not {action.sandbox}")
+        for name, value in action.platform:
+            present = workshop.surroundings.property_value(name)
+            if present != value:
+                text = f"worker {workshop.name} has {name}={present or 'none'} now, the action requires {value}"
+                raise NoEligibleWorker(text)
+
+    def _run(self, started: Callable[[int], None]) -> None:
+        if self._action is None or self._plan is None or self._slot is None:
+            raise SandboxFailed("the action was not prepared")
+        began_s = time.monotonic()
+        spawn_id = self._workshop.next_spawn_id()
+        started(spawn_id)
+        self._exited = self._workshop.surroundings.run(
+            to_spawn(self._spec(self._action, self._plan, self._slot), spawn_id)
+        )
+        self._run_s = time.monotonic() - began_s
+
+    def _spec(self, action: Action, plan: StagePlan, slot: Slot) -> SandboxSpec:
+        return SandboxSpec(
+            level=self._workshop.level,
+            stage_root=plan.root,
+            read_only_paths=plan.read_only_paths,
+            writable_root=plan.writable_root,
+            working_directory=plan.working_directory,
+            arguments=action.arguments,
+            environment=action.environment,
+            stdout_path=slot.stdout_path,
+            stderr_path=None if action.joins_stderr else slot.stderr_path,
+            timeout_s=action.timeout_s,
+            system=self._workshop.system.paths(),
+        )
+
+    def _collect(self) -> ActionResult:
+        exited, action, plan = self._exited, self._action, self._plan
+        if exited is None or action is None or plan is None:
+            raise SandboxFailed("the command was not run")
+        began_s = time.monotonic()
+        result = self._result(plan, action, exited)
+        collected_s = time.monotonic()
+        self._workshop.surroundings.upload(result.blobs())
+        resources = ResourceUsage(
+            user_s=exited.user_s,
+            system_s=exited.system_s,
+            peak_memory_bytes=exited.peak_memory_bytes,
+            fetch_s=self._fetch_s,
+            stage_s=self._stage_s,
+            run_s=self._run_s,
+            collect_s=collected_s - began_s,
+            upload_s=time.monotonic() - collected_s,
+        )
+        return msgspec.structs.replace(result, resources=resources)
+
+    def _result(self, plan: StagePlan, action: Action, exited: Exited) -> ActionResult:
+        if exited.error:
+            raise SandboxFailed(exited.error)
+        stdout, stderr = self._kept(exited.stdout), self._kept(exited.stderr)
+        status, message = ResultStatus.SUCCESS, ""
+        if exited.is_timed_out:
+            status, message = ResultStatus.TIMEOUT, f"killed: it ran longer than {action.timeout_s:g} s"
+        elif exited.exit_code != 0 or exited.is_killed:
+            status, message = ResultStatus.FAILURE, f"killed: {exited.limit}" if exited.limit else ""
+        outputs = collect(plan, action.outputs, self._workshop.blobs) if status is ResultStatus.SUCCESS else ()
+        return ActionResult(
+            status=status,
+            exit_code=exited.exit_code,
+            outputs=outputs,
+            stdout=stdout,
+            stderr=stderr,
+            message=message,
+            worker=self._workshop.name,
+        )
+
+    def _kept(self, captured: Captured) -> Digest:
+        """Put what the command printed into the worker's blobs."""
+        if captured.path:
+            return self._workshop.blobs.put_file(captured.path, is_moved=True)
+        return self._workshop.blobs.put_bytes(captured.data) if captured.data else EMPTY

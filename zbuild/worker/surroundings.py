@@ -1,0 +1,45 @@
+"""What the sandbox executor needs of the worker around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from zbuild.digest import Digest
+from zbuild.sandbox.spawn_protocol import Exited, Spawn
+from zbuild.worker.platform import Platform
+from zbuild.worker.processes import Processes
+
+
+class BlobAccess(Protocol):
+    """A way to the store for executors. Each call waits."""
+
+    def fetch(self, digests: Iterable[Digest]) -> None:
+        """Have blobs in the worker's directory; raises BlobMissing, BlobCorrupt or StoreFailed."""
+
+    def upload(self, digests: Iterable[Digest]) -> None:
+        """Have blobs of the worker's directory in the store; raises StoreFailed."""
+
+
+class WorkerSurroundings:
+    """The Surroundings of executor.py, put together from the worker's parts. Each call may wait."""
+
+    def __init__(self, blobs: BlobAccess, processes: Processes, platform: Platform) -> None:
+        self._blobs = blobs
+        self._processes = processes
+        self._platform = platform
+
+    def fetch(self, digests: Iterable[Digest]) -> None:
+        self._blobs.fetch(digests)
+
+    def upload(self, digests: Iterable[Digest]) -> None:
+        self._blobs.upload(digests)
+
+    def run(self, spawn: Spawn) -> Exited:
+        return self._processes.run(spawn)
+
+    def property_value(self, name: str) -> str:
+        self._platform.recheck()
+        if name not in self._platform.values:
+            self._platform.evaluate((name,))
+        return self._platform.values[name]
