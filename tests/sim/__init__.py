@@ -1,0 +1,1 @@
+"""The farm under a seeded network and seeded faults."""

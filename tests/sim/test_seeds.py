@@ -1,0 +1,61 @@
+"""Six hundred histories of a farm with faults: every invariant holds after every event, and every build ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from zbuild.testing.cluster import Simulation
+
+SEEDS = 600
+PORTIONS = 10
+
+
+@pytest.mark.parametrize("portion", range(PORTIONS))
+def test_every_invariant_holds(portion: int) -> None:
+    for seed in range(portion, SEEDS, PORTIONS):
+        try:
+            Simulation(seed).run()
+        except Exception as error:
+            error.add_note(f"seed {seed}; its story: python -m tests.sim --seed {seed}")
+            raise
+
+
+def test_the_seeds_reach_what_they_are_for() -> None:
+    """A simulation in which nothing happens holds every invariant, too."""
+    counters: Counter[str] = Counter()
+    for seed in range(50):
+        counters.update(Simulation(seed).run().counters)
+    reached = {
+        "executed", "retried", "fenced_results", "joined", "cancelled", "cache_hits", "unplaceable", "unknown_peer",
+    }  # fmt: skip  # one name per line says no more
+    assert reached <= counters.keys()
+
+
+def test_one_seed_is_one_history() -> None:
+    assert Simulation(7).run() == Simulation(7).run()
+    assert Simulation(7).run().trace_hash != Simulation(8).run().trace_hash
+
+
+def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
+    """Python orders sets of bytes anew in each process, unless told otherwise."""
+    code = (
+        "from zbuild.testing.cluster import Simulation\n"
+        "print([Simulation(seed).run().trace_hash for seed in range(20)])"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=os.getcwd(),
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(printed) == 1

@@ -1,0 +1,1 @@
+"""The simulator: a whole farm, its network and its faults in one thread, repeated exactly from one seed."""

@@ -1,0 +1,89 @@
+"""That the broker's tables agree with each other: every fact is kept twice for speed, and must be the same twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from zbuild.coordinator.action_record import ActionState
+from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.scheduler import PlatformClass
+from zbuild.limits import STALE_ENTRIES
+from zbuild.model.action import ActionId
+from zbuild.testing.violation import Violation
+
+
+def check_books(farm: FarmState) -> None:
+    """
+    Raises:
+        Violation: two tables disagree.
+    """
+    _check_leases(farm)
+    _check_queues(farm)
+    _check_waiters(farm)
+    slots = sum(worker.slots for worker in farm.registry.workers.values())
+    if farm.registry.slots != slots:
+        raise Violation(f"the broker counts {farm.registry.slots} slots, its workers have {slots}")
+
+
+def _check_leases(farm: FarmState) -> None:
+    held: dict[ActionId, bytes] = {}
+    for peer, worker in farm.registry.workers.items():
+        if len(worker.held) > worker.queue_limit:
+            raise Violation(f"worker {worker.name} was granted {len(worker.held)} leases, more than its limit")
+        for action in worker.held:
+            if action in held:
+                raise Violation("leased to two workers", action)
+            held[action] = peer
+        if worker.asked.keys() & worker.platform.keys():
+            raise Violation(f"worker {worker.name} is still being asked for what it has told")
+    for action, record in farm.actions.items():
+        if record.state is ActionState.LEASED:
+            if held.pop(action, None) != record.worker:
+                raise Violation("leased to a worker that does not have it on its list", action)
+        elif record.state is not ActionState.QUEUED or record.worker:
+            raise Violation(f"in state {record.state} with worker {record.worker!r}", action)
+    for action in held:
+        raise Violation("on a worker's list without being leased to it", action)
+
+
+def _check_queues(farm: FarmState) -> None:
+    queued: Counter[int] = Counter()
+    for record in farm.actions.values():
+        if record.state is ActionState.QUEUED:
+            queued[id(farm.scheduler.classes.get((record.header.sandbox, record.header.platform)))] += 1
+    if farm.scheduler.queued != queued.total():
+        raise Violation(f"the scheduler counts {farm.scheduler.queued} queued actions, there are {queued.total()}")
+    for platform_class in farm.scheduler.classes.values():
+        if platform_class.queued != queued[id(platform_class)]:
+            text = f"a class counts {platform_class.queued} queued actions, there are {queued[id(platform_class)]}"
+            raise Violation(text)
+        _check_entries(farm, platform_class)
+        if platform_class.queued and platform_class.verdicts.keys() != farm.registry.workers.keys():
+            raise Violation("a class with queued actions has not judged every worker")
+
+
+def _check_entries(farm: FarmState, platform_class: PlatformClass) -> None:
+    if len(platform_class.queue) > 2 * platform_class.queued + STALE_ENTRIES:
+        raise Violation(f"a heap of {len(platform_class.queue)} entries for {platform_class.queued} queued actions")
+    live: Counter[ActionId] = Counter()
+    for negative_priority, _, _, record, attempt in platform_class.queue:
+        is_live = record.state is ActionState.QUEUED and record.attempt == attempt
+        if is_live and record.priority == -negative_priority and farm.actions.get(record.action) is record:
+            live[record.action] += 1
+    if len(live) != platform_class.queued or live.total() != platform_class.queued:
+        raise Violation(f"{live.total()} live entries of {len(live)} actions for {platform_class.queued} queued ones")
+
+
+def _check_waiters(farm: FarmState) -> None:
+    awaited = {
+        (action, peer, build)
+        for peer, client in farm.registry.clients.items()
+        for build, actions in client.builds.items()
+        for action in actions
+    }
+    waiting = {(action, peer, build) for action, record in farm.actions.items() for peer, build in record.waiters}
+    for action, _, _ in awaited ^ waiting:
+        raise Violation("the clients' lists and the records' waiters differ", action)
+    for action, record in farm.actions.items():
+        if not record.waiters:
+            raise Violation("nobody waits for it, and it is not given up", action)

@@ -1,0 +1,200 @@
+"""What must hold after every event of a simulation. A Checker only looks; it keeps its own books where it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zbuild.coordinator.action_record import ActionRecord, ActionState
+from zbuild.coordinator.core import BrokerCore
+from zbuild.errors import NoEligibleWorker, ZbuildError
+from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S
+from zbuild.model.action import ActionId, ResultStatus
+from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.messages import Complete, Finished, FinishedAction, Lease, LeaseId, Outcome, ToBroker
+from zbuild.testing.broker_books import check_books
+from zbuild.testing.store import MemoryResults
+from zbuild.testing.violation import Violation
+from zbuild.testing.workload import ModelledAction, is_same_result
+from zbuild.worker.core import WorkerCore
+
+
+class _Judged:
+    """One outcome of a Complete, and what the broker's books said about its lease before it came."""
+
+    def __init__(self, outcome: Outcome, record: ActionRecord | None, *, is_current: bool) -> None:
+        self.outcome = outcome
+        self.record = record
+        self.is_current = is_current
+
+
+class Checker:
+    """All invariants.
+
+    Args:
+        platforms: worker id -> the properties that it truly has.
+        has_faults: whether this simulation has any; without, nothing of the farm may fail.
+    """
+
+    def __init__(
+        self, results: MemoryResults, platforms: dict[int, dict[str, str]], workload: dict[ActionId, ModelledAction]
+    ) -> None:
+        self.has_faults = False
+        self.checks = 0
+        self._results = results
+        self._platforms = platforms
+        self._workload = workload
+        self._core: BrokerCore
+        self._granted: dict[ActionId, tuple[LeaseId, bytes]] = {}
+        self._sessions: dict[bytes, int] = {}
+        self._departed_s: dict[int, float] = {}
+        self._judged: list[_Judged] = []
+
+    def broker_started(self, core: BrokerCore) -> None:
+        """A broker begins a life: no lease of an earlier one counts."""
+        self._core = core
+        self._granted = {}
+        self._sessions = {}
+        self._departed_s = {}
+
+    def before(self, peer: bytes, message: ToBroker) -> None:
+        """Judge the outcomes of a message that the broker is about to take."""
+        self._judged = []
+        if isinstance(message, Complete):
+            for outcome in message.outcomes:
+                lease = outcome.lease
+                record = self._core.farm.actions.get(lease.action)
+                is_current = (
+                    self._granted.get(lease.action) == (lease, peer)
+                    and record is not None
+                    and record.state is ActionState.LEASED
+                    and peer in self._core.farm.registry.workers
+                )
+                self._judged.append(_Judged(outcome, record, is_current=is_current))
+
+    def after(self) -> None:
+        """Compare what the broker did about them with the judgement."""
+        current = {judged.outcome.lease.action: judged for judged in self._judged if judged.is_current}
+        for judged in self._judged:
+            action, result = judged.outcome.lease.action, judged.outcome.result
+            present = self._core.farm.actions.get(action)
+            if action not in current and present is not judged.record:
+                raise Violation("a fenced result has ended its action", action)
+            is_final = result.status is ResultStatus.FAILURE and not self._results.absent(result.blobs())
+            if judged.is_current and is_final and present is judged.record:
+                raise Violation(f"exit code {result.exit_code} is a result, and was retried", action)
+        puts, self._results.puts = self._results.puts, []
+        for action, was_present in puts:
+            if was_present:
+                raise Violation("published twice", action)
+            if action not in current:
+                raise Violation("published without a current lease", action)
+            published = self._results.results[action]
+            if published.status is not ResultStatus.SUCCESS or self._results.absent(published.blobs()):
+                raise Violation("published without being a success whose blobs are all there", action)
+
+    def dispatched(self, effects: Iterable[Send | Note], now_s: float) -> None:
+        """Note the leases that the broker grants, and what it tells its clients."""
+        for effect in effects:
+            message = effect.message if isinstance(effect, Send) else None
+            if isinstance(message, Lease) and isinstance(effect, Send):
+                for grant in message.grants:
+                    self._grant(grant.lease, effect.peer)
+            elif isinstance(message, Finished):
+                for finished in message.actions:
+                    self._check_answer(finished, now_s)
+
+    def check(self, now_s: float) -> None:
+        """The invariants of the broker's own books."""
+        self.checks += 1
+        farm = self._core.farm
+        check_books(farm)
+        sessions = {peer: worker.worker_id for peer, worker in farm.registry.workers.items()}
+        if sessions != self._sessions:
+            for peer, worker_id in self._sessions.items():
+                if peer not in sessions:
+                    self._departed_s[worker_id] = now_s
+            self._sessions = sessions
+
+    def worker(self, name: str, core: WorkerCore, runs: int, slots: int) -> None:
+        """A worker runs no more than it has slots, and knows how many."""
+        if runs > slots:
+            raise Violation(f"{name} runs {runs} actions in {slots} slots")
+        if core.active_actions != runs:
+            raise Violation(f"{name} runs {runs} actions and thinks that it runs {core.active_actions}")
+
+    def discarded(self, name: str, lease: LeaseId, prepared: set[LeaseId]) -> None:
+        """Only what was prepared, and has not begun, is discarded."""
+        if lease not in prepared:
+            raise Violation(f"{name} discards a lease that it has not prepared", lease.action)
+
+    def worker_stopped(self, name: str, error: ZbuildError | None) -> None:
+        """A worker stops by request only."""
+        if error is not None:
+            raise Violation(f"{name} gave up: {error}")
+
+    def told(self, action: ModelledAction, finished: FinishedAction, *, is_again: bool) -> None:
+        """A client has been told what became of an action.
+
+        Args:
+            is_again: the client has already asked for it as often as it may.
+        """
+        result = finished.result
+        match result.status:
+            case ResultStatus.SUCCESS | ResultStatus.FAILURE | ResultStatus.TIMEOUT:
+                if not is_same_result(result, action.result):
+                    raise Violation(f"a client was told {result}, but a run gives {action.result}", action.action)
+            case ResultStatus.ERROR if result.code == NoEligibleWorker.code or self.has_faults or is_again:
+                return
+            case ResultStatus.CANCELLED:
+                return
+            case _:
+                raise Violation(f"failed without a fault: {result.message}", action.action)
+
+    def _grant(self, lease: LeaseId, peer: bytes) -> None:
+        record = self._core.farm.actions.get(lease.action)
+        if record is not None and record.attempt == lease.attempt and record.state is ActionState.LEASED:
+            bound = ATTEMPTS_BY_PRIORITY[record.priority]
+            if len(record.lost_on) >= bound:
+                raise Violation(f"granted after {len(record.lost_on)} lost attempts of {bound}", lease.action)
+            self._granted[lease.action] = (lease, peer)
+        worker = self._core.farm.registry.workers.get(peer)
+        if worker is not None and not self._can_run(worker.worker_id, lease.action):
+            raise Violation(f"granted to {worker.name}, which lacks a property", lease.action)
+
+    def _check_answer(self, finished: FinishedAction, now_s: float) -> None:
+        """A broker that says that no worker can run an action has none, and has lost none just now."""
+        result = finished.result
+        if result.status is not ResultStatus.ERROR or result.code != NoEligibleWorker.code:
+            return
+        for worker in self._core.farm.registry.workers.values():
+            if self._can_run(worker.worker_id, finished.action):
+                raise Violation(f"said that no worker can ever run it, but {worker.name} can", finished.action)
+        for worker_id, departed_s in self._departed_s.items():
+            if self._can_run(worker_id, finished.action) and now_s - departed_s < ELIGIBILITY_GRACE_S:
+                text = f"said that no worker can ever run it {now_s - departed_s:.1f} s after w{worker_id} left"
+                raise Violation(text, finished.action)
+
+    def _can_run(self, worker_id: int, action: ActionId) -> bool:
+        has = self._platforms[worker_id]
+        return all(has.get(name) == value for name, value in self._workload[action].platform.items())
+
+
+def check_nothing_left(core: BrokerCore, workers: Iterable[tuple[str, WorkerCore]]) -> None:
+    """After the last build nothing may be left of any."""
+    farm = core.farm
+    scheduler = farm.scheduler
+    left = {
+        "actions": len(farm.actions),
+        "queued": scheduler.queued,
+        "clients": len(farm.registry.clients),
+        "leases held": sum(len(worker.held) for worker in farm.registry.workers.values()),
+        "classes unplaced": core.unplaced,
+    }
+    for platform_class in scheduler.classes.values():
+        left["entries queued"] = max(left.get("entries queued", 0), len(platform_class.queue))
+    for what, count in left.items():
+        if count:
+            raise Violation(f"after all builds the broker has {count} {what}")
+    for name, worker in workers:
+        if worker.queue_depth or worker.active_actions or worker.held_leases:
+            raise Violation(f"after all builds worker {name} has {worker.held_leases} leases")

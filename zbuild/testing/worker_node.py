@@ -1,0 +1,214 @@
+"""A worker's shell in a simulation: slots whose runs only take time, and the real core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import msgspec
+
+from zbuild.errors import BlobMissing, SandboxFailed
+from zbuild.model.action import ActionId, ActionResult, ResultStatus
+from zbuild.protocol.codec import encode, to_worker
+from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.messages import PROTOCOL_VERSION, Grant, Hello, LeaseId, Role
+from zbuild.testing.network import Link, Network
+from zbuild.testing.workload import ModelledAction
+from zbuild.testing.world import World
+from zbuild.worker.core import Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerCore, WorkerEffect
+
+COLLECT_S = (0.001, 0.1)
+"""From the end of a command to the end of its run: its outputs are collected and uploaded."""
+
+KILL_S = 0.01
+"""From the decision to kill a run to its end."""
+
+
+class WorkerNode:
+    """A worker that can be killed, drained and started again under the same worker id.
+
+    Args:
+        platform: the properties of its machine; those with a prefix are told only when asked for.
+        slowness: what every run's modelled time is multiplied by.
+        flakiness: how likely a run fails for want of the sandbox.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        workload: dict[ActionId, ModelledAction],
+        *,
+        worker_id: int,
+        slots: int,
+        platform: dict[str, str],
+        slowness: float,
+        flakiness: float,
+    ) -> None:
+        self.name = f"w{worker_id}"
+        self.worker_id = worker_id
+        self.slots = slots
+        self.platform = platform
+        self.is_alive = False
+        self.answers_late = False
+        self.runs: dict[LeaseId, None] = {}
+        self.core: WorkerCore
+        self.link: Link
+        self._world = world
+        self._network = network
+        self._workload = workload
+        self._slowness = slowness
+        self._flakiness = flakiness
+        self._life = 0
+        self._timer_s = float("inf")
+        self._prepared: set[LeaseId] = set()
+        self._collecting: set[LeaseId] = set()
+        self._killed: set[LeaseId] = set()
+
+    def start(self) -> None:
+        """Begin a life with a fresh incarnation and routing id."""
+        if self.is_alive:
+            return
+        self._life += 1
+        self.is_alive = True
+        self.runs = {}
+        self._prepared = set()
+        self._collecting = set()
+        self._killed = set()
+        hello = Hello(
+            protocol_version=PROTOCOL_VERSION,
+            role=Role.WORKER,
+            name=self.name,
+            incarnation=self._world.random.getrandbits(63) + 1,
+            worker_id=self.worker_id,
+            slots=self.slots,
+            queue_limit=self.slots + 8,
+            sandbox="hermetic",
+            platform=(("os", "linux"),),
+        )
+        self._timer_s = float("inf")
+        self.core = WorkerCore(hello, self._world.clock.now_s)
+        self.link = self._network.connect(self.name, partial(self._receive, self._life))
+        self._world.tell(self.name, "starts", self.link.peer)
+        self._wake(self._life)
+
+    def crash(self, *, is_seen: bool) -> None:
+        """The process, or its whole machine, is gone, and with it all runs."""
+        if self.is_alive:
+            self._end()
+            self._network.close(self.link, is_orderly=False, is_seen=is_seen)
+
+    def drain(self) -> None:
+        """What SIGTERM does."""
+        if self.is_alive:
+            self._perform(self.core.drain(self._world.clock.now_s))
+
+    def _end(self) -> None:
+        self.is_alive = False
+        self._life += 1
+
+    def _receive(self, life: int, data: bytes) -> None:
+        if life == self._life:
+            self._perform(self.core.receive(to_worker.decode(data), self._world.clock.now_s))
+            self._arm()
+
+    def _wake(self, life: int) -> None:
+        if life == self._life:
+            self._timer_s = float("inf")
+            self._perform(self.core.tick(self._world.clock.now_s))
+            self._arm()
+
+    def _arm(self) -> None:
+        deadline_s = self.core.next_deadline_s()
+        if self.is_alive and deadline_s < self._timer_s:
+            self._timer_s = deadline_s
+            self._world.clock.call_at(deadline_s, partial(self._wake, self._life))
+
+    def _perform(self, effects: Iterable[WorkerEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self.link.send(encode(effect.message))
+                case Prepare():
+                    self._world.tell(self.name, "prepares", effect.grant.lease)
+                    self._prepared.add(effect.grant.lease)
+                case Discard():
+                    self._world.checker.discarded(self.name, effect.lease, self._prepared)
+                    self._prepared.discard(effect.lease)
+                case Start():
+                    self._start_run(effect.grant)
+                case Kill():
+                    self._world.tell(self.name, "kills", effect.lease)
+                    self._killed.add(effect.lease)
+                    self._world.clock.call_later(KILL_S, partial(self._command_ends, self._life, effect.lease))
+                case Evaluate():
+                    self._evaluate(effect.names)
+                case Note():
+                    self._world.tell(self.name, effect.event)
+                case Stop():
+                    self._world.tell(self.name, "stops", effect.error)
+                    self._world.checker.worker_stopped(self.name, effect.error)
+                    self._end()
+                    self._network.close(self.link, is_orderly=True, is_seen=True)
+        if self.is_alive:
+            self._world.checker.worker(self.name, self.core, len(self.runs), self.slots)
+
+    def _start_run(self, grant: Grant) -> None:
+        action = self._workload[grant.lease.action]
+        self._world.tell(self.name, "runs", grant.lease, grant.lease.action)
+        self._prepared.discard(grant.lease)
+        self.runs[grant.lease] = None
+        missing = [digest for digest in action.inputs if digest not in self._world.store]
+        run_s = 0.02 if missing else action.run_s * self._slowness * self._world.random.uniform(0.9, 1.1)
+        end = self._run_ends if missing else self._command_ends
+        self._world.clock.call_later(run_s, partial(end, self._life, grant.lease))
+
+    def _command_ends(self, life: int, lease: LeaseId) -> None:
+        """The slot is free; the outputs are still to be collected."""
+        if life != self._life or lease not in self.runs:
+            return
+        del self.runs[lease]
+        self._collecting.add(lease)
+        self._perform(self.core.exited(lease))
+        collect_s = self._world.random.uniform(*COLLECT_S)
+        self._world.clock.call_later(collect_s, partial(self._run_ends, self._life, lease))
+
+    def _run_ends(self, life: int, lease: LeaseId) -> None:
+        if life != self._life or not (lease in self.runs or lease in self._collecting):
+            return
+        self.runs.pop(lease, None)
+        self._collecting.discard(lease)
+        result = self._result(lease)
+        self._killed.discard(lease)
+        self._world.tell(self.name, "ended", (lease, result), lease.action)
+        self._perform(self.core.finished([(lease, result)]))
+        self._arm()
+
+    def _result(self, lease: LeaseId) -> ActionResult:
+        action = self._workload[lease.action]
+        if lease in self._killed:
+            return ActionResult(status=ResultStatus.FAILURE, exit_code=137, worker=self.name)
+        missing = tuple(digest for digest in action.inputs if digest not in self._world.store)
+        if missing:
+            text = f"{missing[0].short} is not in the store"
+            return ActionResult(status=ResultStatus.ERROR, code=BlobMissing.code, message=text, missing=missing)
+        if not self._world.is_calm and self._world.random.random() < self._flakiness:
+            return ActionResult(status=ResultStatus.ERROR, code=SandboxFailed.code, message="no sandbox today")
+        for digest in action.result.blobs():
+            self._world.store.add(digest)
+        return msgspec.structs.replace(action.result, worker=self.name)
+
+    def _evaluate(self, names: tuple[str, ...]) -> None:
+        values = {name: self.platform.get(name, "") for name in names}
+        delay_s = self._world.random.uniform(0.01, 0.5)
+        if self.answers_late and not self._world.is_calm:
+            chance = self._world.random.random()
+            if chance < 0.2:
+                return
+            delay_s *= 20
+        self._world.clock.call_later(delay_s, partial(self._evaluated, self._life, values))
+
+    def _evaluated(self, life: int, values: dict[str, str]) -> None:
+        if life == self._life:
+            self._perform(self.core.evaluated(values))
+            self._arm()
