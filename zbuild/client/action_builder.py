@@ -1,0 +1,75 @@
+"""Turns the analysis of a command into an Action: digests for paths, values for property names."""
+
+from __future__ import annotations
+
+from zbuild import digest as digests
+from zbuild.digest import Digest
+from zbuild.errors import BadInput, NoEligibleWorker
+from zbuild.inputs.analysis import Remote
+from zbuild.inputs.file_digests import FileDigests
+from zbuild.inputs.toolchain import Toolchain
+from zbuild.limits import ACTION_INPUTS
+from zbuild.model.action import Action, ActionId, InputSpec, encode_action
+
+
+class ActionBuilder:
+    """Builds the actions of one build.
+
+    Args:
+        sandbox: the level that every action asks for.
+        timeout_s: the wall-clock bound of every attempt.
+        joins_stderr: stderr goes into stdout, as ninja shows it.
+    """
+
+    def __init__(
+        self, file_digests: FileDigests, toolchain: Toolchain, sandbox: str, timeout_s: float, *, joins_stderr: bool
+    ) -> None:
+        self._file_digests = file_digests
+        self._toolchain = toolchain
+        self._sandbox = sandbox
+        self._timeout_s = timeout_s
+        self._joins_stderr = joins_stderr
+
+    def build(self, analysis: Remote) -> tuple[ActionId, bytes, dict[Digest, str | bytes]]:
+        """The action's id, its encoded form, and where the bytes of each input are: a user path, or the bytes.
+
+        Raises:
+            BadInput: an input is too many, or is no file any more.
+            NoEligibleWorker: this machine lacks a tool that the command needs.
+            OSError: an input cannot be read.
+        """
+        if len(analysis.inputs) > ACTION_INPUTS:
+            raise BadInput(f"{len(analysis.inputs)} inputs are more than the {ACTION_INPUTS} of one action")
+        sources: dict[Digest, str | bytes] = {}
+        inputs: list[InputSpec] = []
+        for path, canonical in analysis.inputs.items():
+            digest, is_executable = self._file_digests.examine(path)
+            sources[digest] = path
+            inputs.append(InputSpec(canonical, digest, is_executable))
+        for canonical, data in analysis.inline_inputs:
+            digest = digests.of_bytes(data)
+            sources[digest] = data
+            inputs.append(InputSpec(canonical, digest, False))
+        inputs.sort(key=lambda spec: spec.path)
+        action = Action(
+            platform=tuple((name, self._property(name)) for name in sorted(analysis.properties)),
+            sandbox=self._sandbox,
+            timeout_s=self._timeout_s,
+            is_cacheable=analysis.is_cacheable,
+            arguments=analysis.arguments,
+            environment=analysis.environment,
+            working_directory=analysis.working_directory,
+            writable_root=analysis.writable_root,
+            inputs=tuple(inputs),
+            directories=analysis.directories,
+            outputs=analysis.outputs,
+            joins_stderr=self._joins_stderr,
+        )
+        action_id, body = encode_action(action)
+        return action_id, body, sources
+
+    def _property(self, name: str) -> str:
+        value = self._toolchain.evaluate_property(name)
+        if value is None:
+            raise NoEligibleWorker(f"this machine has no {name}, which the command needs")
+        return value

@@ -1,0 +1,174 @@
+"""The client's side of the control channel: what was asked of the broker, and what it still owes.
+
+Level-triggered: at each interval the client names everything that it awaits, and submits again
+what the broker does not know. A lost message, or a restarted broker, costs an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zbuild.errors import NoEligibleWorker, ProtocolError, VersionMismatch
+from zbuild.limits import KEEPALIVE_INTERVAL_S, UNSTARTED_REPEAT_S
+from zbuild.model.action import ActionId
+from zbuild.protocol.batches import batches
+from zbuild.protocol.effects import Send
+from zbuild.protocol.messages import (
+    UNKNOWN_PEER,
+    BuildState,
+    Cancel,
+    Finished,
+    FinishedAction,
+    Goodbye,
+    Hello,
+    Keepalive,
+    Refused,
+    Status,
+    Submission,
+    Submit,
+    ToClient,
+    Welcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker has accepted us; ``welcome`` names the store."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFinished:
+    """An awaited action has its result."""
+
+    finished: FinishedAction
+
+
+@dataclass(frozen=True, slots=True)
+class FarmState:
+    """What the broker does for us at the moment."""
+
+    state: BuildState
+
+
+FarmEvent = Connected | ActionFinished | FarmState | Status
+
+
+class FarmCore:
+    """One build of one client. Methods leave messages to send in ``outgoing``."""
+
+    def __init__(self, hello: Hello, build: int, priority: int, now_s: float) -> None:
+        self.is_welcome = False
+        self._unanswered_since_s: float | None = None
+        self._hello = hello
+        self._build = build
+        self._priority = priority
+        self._awaited: dict[ActionId, Submission] = {}
+        self._to_submit: dict[ActionId, Submission] = {}
+        self._outgoing: list[Send] = []
+        self._next_beat_s = now_s
+
+    @property
+    def awaited(self) -> int:
+        """Actions that have no result yet."""
+        return len(self._awaited)
+
+    def submit(self, submission: Submission) -> None:
+        """Ask for an action. An ActionFinished will answer."""
+        self._awaited[submission.action] = submission
+        self._to_submit[submission.action] = submission
+
+    def cancel(self) -> None:
+        """Give up everything that is awaited."""
+        self._awaited.clear()
+        self._to_submit.clear()
+        self._send(Cancel(build=self._build))
+
+    def cancel_queued(self) -> None:
+        """Give up what no worker holds yet. Each such action is still answered, as CANCELLED."""
+        self._send(Cancel(build=self._build, is_queued_only=True))
+
+    def leave(self) -> None:
+        self._send(Goodbye())
+
+    def receive(self, message: ToClient, now_s: float) -> list[FarmEvent]:
+        """Take in one decoded message.
+
+        Raises:
+            VersionMismatch, ProtocolError: the broker refuses us.
+        """
+        self._unanswered_since_s = None
+        match message:
+            case Welcome():
+                was_welcome, self.is_welcome = self.is_welcome, True
+                if was_welcome:
+                    return []
+                self._to_submit = dict(self._awaited)
+                self._next_beat_s = now_s + KEEPALIVE_INTERVAL_S
+                return [Connected(message)]
+            case Refused():
+                self._refused(message, now_s)
+                return []
+            case Finished():
+                return [event for each in message.actions for event in self._finished(each)]
+            case BuildState():
+                for action in message.unknown:
+                    submission = self._awaited.get(action)
+                    if submission is not None:
+                        self._to_submit[action] = submission
+                return [FarmState(message)]
+            case Status():
+                return [message]
+
+    def tick(self, now_s: float) -> None:
+        """Introduce ourselves until welcome, then keep alive at the interval."""
+        if now_s < self._next_beat_s:
+            return
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s
+        if not self.is_welcome:
+            self._next_beat_s = now_s + UNSTARTED_REPEAT_S
+            self._send(self._hello)
+            return
+        self._next_beat_s = now_s + KEEPALIVE_INTERVAL_S
+        awaited = tuple(action for action in self._awaited if action not in self._to_submit)
+        self._send(Keepalive(build=self._build, awaited=awaited))
+
+    def silence_s(self, now_s: float) -> float:
+        """How long the broker has owed us an answer. A client that was itself suspended is owed nothing for that."""
+        return 0.0 if self._unanswered_since_s is None else now_s - self._unanswered_since_s
+
+    def next_deadline_s(self) -> float:
+        return self._next_beat_s
+
+    def outgoing(self) -> Iterator[Send]:
+        """The messages to send now, in order."""
+        sends, self._outgoing = self._outgoing, []
+        yield from sends
+        if self.is_welcome and self._to_submit:
+            submissions, self._to_submit = list(self._to_submit.values()), {}
+            for batch in batches(submissions, _submission_bytes):
+                yield Send(Submit(build=self._build, priority=self._priority, actions=batch))
+
+    def _refused(self, refusal: Refused, now_s: float) -> None:
+        if refusal.code == UNKNOWN_PEER:
+            self.is_welcome = False
+            self._next_beat_s = now_s
+            return
+        kinds = {VersionMismatch.code: VersionMismatch, NoEligibleWorker.code: NoEligibleWorker}
+        raise kinds.get(refusal.code, ProtocolError)(f"the broker refuses: {refusal.message}")
+
+    def _finished(self, finished: FinishedAction) -> list[FarmEvent]:
+        if self._awaited.pop(finished.action, None) is None:
+            return []
+        self._to_submit.pop(finished.action, None)
+        return [ActionFinished(finished)]
+
+    def _send(self, message: Hello | Cancel | Goodbye | Keepalive) -> None:
+        self._outgoing.append(Send(message))
+
+
+def _submission_bytes(submission: Submission) -> int:
+    return len(submission.body)

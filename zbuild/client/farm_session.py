@@ -1,0 +1,232 @@
+"""The farm as one build sees it: begun when the first edge needs it, ended with the build."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+from zbuild.client.action_builder import ActionBuilder
+from zbuild.client.farm import ActionFinished, Connected, FarmCore, FarmState
+from zbuild.client.link import FarmLink
+from zbuild.client.remote_actions import RemoteActions
+from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
+from zbuild.errors import FarmUnreachable
+from zbuild.inputs.analysis import AnalysisContext, CommandDescription, Local, Remote, analyse
+from zbuild.inputs.file_digests import FileDigests
+from zbuild.inputs.roots import Roots
+from zbuild.inputs.toolchain import Toolchain
+from zbuild.limits import BROKER_SILENCE_S, CONNECT_S, DAEMON_CHECK_S
+from zbuild.model.action import Priority
+from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role, Status
+from zbuild.storage.blob_directory import BlobDirectory
+from zbuild.storage.shared_transfer import SharedTransfer
+from zbuild.transport.loop import Poller
+
+
+class FarmSession:
+    """Analyses edges, and has the farm run them.
+
+    Args:
+        connect: finds or starts the farm; the broker's control endpoint, and the store's directory if it
+            may be shared, or "".
+        check: raises when a part of the farm that was started for this session has failed.
+        source_root: the directory that holds the sources; the working directory is the build directory.
+        cache_dir: where digests, scanned headers and toolchain fingerprints are kept between builds.
+        has_canonical_paths: False runs every action under the user's own paths: outputs that hold
+            paths are then as ninja makes them, and the cache is shared only between equal paths.
+        keeps_relative_paths: see Roots.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], tuple[str, str]],
+        check: Callable[[], None],
+        source_root: str,
+        cache_dir: str,
+        environment: Mapping[str, str],
+        *,
+        sandbox: str,
+        timeout_s: float,
+        priority: Priority,
+        has_canonical_paths: bool,
+        keeps_relative_paths: bool = False,
+        joins_stderr: bool = True,
+    ) -> None:
+        build_dir = os.getcwd()
+        self._digests = FileDigests(os.path.join(cache_dir, "file_digests"))
+        self._toolchain = Toolchain(os.path.join(cache_dir, "toolchain"))
+        self._facts_path = os.path.join(cache_dir, "include_facts")
+        self._environment = environment
+        self._own_roots = Roots(source_root, build_dir, is_canonical=False)
+        self._own_context: AnalysisContext | None = None
+        roots = Roots(
+            source_root, build_dir, is_canonical=has_canonical_paths, keeps_relative_paths=keeps_relative_paths
+        )
+        self._context = self._context_of(roots)
+        self._builder = ActionBuilder(self._digests, self._toolchain, sandbox, timeout_s, joins_stderr=joins_stderr)
+        self._connect = connect
+        self._check = check
+        self._priority = priority
+        self._poller: Poller | None = None
+        self._link: FarmLink | None = None
+        self._actions: RemoteActions | None = None
+        self._began_s = 0.0
+        self._is_connected = False
+        self._state: BuildState | None = None
+        self._next_check_s = 0.0
+        self._shared: SharedTransfer | None = None
+
+    def register(self, poller: Poller) -> None:
+        """Have ``poller`` wake for the farm, now and when it is begun."""
+        self._poller = poller
+        if self._link is not None:
+            self._link.register(poller)
+
+    def unregister(self, poller: Poller) -> None:
+        if self._link is not None:
+            self._link.unregister(poller)
+        self._poller = None
+
+    def analyse(self, description: CommandDescription) -> Remote | Local:
+        """What a command needs, or why it cannot be remote."""
+        return analyse(description, self._context)
+
+    def analyse_with_own_paths(self, description: CommandDescription) -> Remote | Local:
+        """The same with the user's own paths in the sandbox."""
+        if self._own_context is None:
+            self._own_context = self._context.respelled(self._own_roots)
+        return analyse(description, self._own_context)
+
+    def canonical(self, path: str) -> str:
+        """The sandbox's spelling of a path that is relative to the build directory, or absolute."""
+        return self._context.roots.to_canonical(os.path.normpath(os.path.join(os.getcwd(), path)))
+
+    def start(self, key: int, request: RemoteRequest) -> None:
+        """Have the farm run an edge.
+
+        Raises:
+            ZbuildError: the farm cannot be begun.
+        """
+        self._begun().start(key, request)
+
+    def flush(self) -> None:
+        """Send what was started."""
+        if self._link is not None and self._actions is not None:
+            self._actions.flush()
+            self._link.flush(time.monotonic())
+
+    def pump(self, now_s: float) -> list[RemoteOutcome]:
+        """Take in what the farm has sent; the edges that have ended.
+
+        Raises:
+            FarmUnreachable: nobody has answered since the beginning, or for BROKER_SILENCE_S.
+            ProtocolError: the farm does not speak as it should.
+        """
+        link, actions = self._link, self._actions
+        if link is None or actions is None:
+            return []
+        for event in link.pump(now_s):
+            match event:
+                case Connected():
+                    self._is_connected = True
+                case ActionFinished():
+                    actions.action_finished(event.finished)
+                case FarmState():
+                    self._state = event.state
+                case Status():
+                    continue
+                case _:
+                    actions.transferred(event)
+        if not self._is_connected and now_s - self._began_s > CONNECT_S:
+            raise FarmUnreachable(f"no broker has answered at {link.broker} for {CONNECT_S:g} s")
+        if actions and link.farm.silence_s(now_s) > BROKER_SILENCE_S:
+            raise FarmUnreachable(f"the broker at {link.broker} has not answered for {BROKER_SILENCE_S:g} s")
+        if now_s >= self._next_check_s:
+            self._check()
+            if self._shared is not None:
+                self._shared.flush_uses()
+            self._next_check_s = now_s + DAEMON_CHECK_S
+        actions.flush()
+        link.flush(now_s)
+        return actions.take_outcomes()
+
+    def next_deadline_s(self) -> float:
+        return min(self._link.next_deadline_s(), self._next_check_s) if self._link is not None else float("inf")
+
+    def waiting_for(self) -> str:
+        """What the farm is doing for this build, for a person."""
+        if self._link is None or self._actions is None:
+            return "no action with the farm"
+        if not self._is_connected:
+            return f"for the broker at {self._link.broker}"
+        waiting = f"{len(self._actions)} actions with the farm"
+        if self._state is None:
+            return waiting
+        state = self._state
+        return f"{waiting} ({state.running} leased, {state.queued} queued, {state.workers} workers)"
+
+    def invalidate(self, path: str) -> None:
+        """An edge has made this file: what was known of it is void."""
+        absolute = os.path.join(os.getcwd(), path)
+        self._context.invalidate(absolute)
+
+    def cancel_queued(self) -> None:
+        """Give up what no worker has begun."""
+        if self._link is not None:
+            self._link.farm.cancel_queued()
+            self.flush()
+
+    def abandon(self) -> None:
+        """Give up everything; partial files are removed."""
+        if self._link is not None and self._actions is not None:
+            self._actions.abandon()
+            self._link.farm.cancel()
+            self._link.flush(time.monotonic())
+
+    def leave(self) -> None:
+        """Say goodbye to the farm."""
+        if self._link is not None:
+            self._link.farm.leave()
+            self._link.flush(time.monotonic())
+
+    def close(self) -> None:
+        """Close the link, and keep what was learned about files."""
+        if self._link is not None:
+            self._link.close()
+        if self._shared is not None:
+            self._shared.flush_uses()
+        self._digests.save()
+        self._toolchain.save()
+        self._context.save()
+
+    def _context_of(self, roots: Roots) -> AnalysisContext:
+        return AnalysisContext(
+            roots, self._toolchain, self._digests, environment=self._environment, facts_path=self._facts_path
+        )
+
+    def _begun(self) -> RemoteActions:
+        if self._actions is None:
+            now_s = self._began_s = time.monotonic()
+            hello = Hello(
+                protocol_version=PROTOCOL_VERSION,
+                role=Role.CLIENT,
+                name=f"{socket.gethostname()}:{os.getpid()}",
+                incarnation=_random_number(),
+            )
+            farm = FarmCore(hello, _random_number(), int(self._priority), now_s)
+            broker, directory = self._connect()
+            if directory:
+                self._shared = SharedTransfer(BlobDirectory(directory, is_durable=False))
+            self._link = FarmLink(broker, farm, self._shared)
+            if self._poller is not None:
+                self._link.register(self._poller)
+            self._link.flush(now_s)
+            self._actions = RemoteActions(farm, self._link.blobs, self._builder, self._context)
+        return self._actions
+
+
+def _random_number() -> int:
+    """63 random bits. Importing ``secrets`` for them would cost a build 3 ms."""
+    return int.from_bytes(os.urandom(8)) >> 1

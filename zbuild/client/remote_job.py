@@ -1,0 +1,123 @@
+"""One edge on its way through the farm, and the table of its states."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zbuild.client.result_files import ResultFiles
+from zbuild.digest import Digest
+from zbuild.errors import ZbuildError
+from zbuild.fsm import TransitionTable
+from zbuild.inputs.analysis import Local, Remote
+from zbuild.model.action import ActionId, ActionResult
+
+
+class JobState(enum.Enum):
+    """Where an edge is."""
+
+    UPLOADING = "uploading"
+    SUBMITTED = "submitted"
+    FETCHING = "fetching"
+    OVER = "over"
+
+
+class JobEvent(enum.Enum):
+    """What can happen to an edge in the farm."""
+
+    INPUTS_STORED = "inputs stored"
+    FINISHED = "finished"
+    RETRY = "retry"
+    END = "end"
+
+
+JOB_TABLE: TransitionTable[JobState, JobEvent] = TransitionTable(
+    "remote job",
+    {
+        (JobState.UPLOADING, JobEvent.INPUTS_STORED): JobState.SUBMITTED,
+        (JobState.UPLOADING, JobEvent.RETRY): JobState.UPLOADING,
+        (JobState.UPLOADING, JobEvent.END): JobState.OVER,
+        (JobState.SUBMITTED, JobEvent.FINISHED): JobState.FETCHING,
+        (JobState.SUBMITTED, JobEvent.RETRY): JobState.UPLOADING,
+        (JobState.SUBMITTED, JobEvent.END): JobState.OVER,
+        (JobState.FETCHING, JobEvent.RETRY): JobState.UPLOADING,
+        (JobState.FETCHING, JobEvent.END): JobState.OVER,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRequest:
+    """What an edge asks of the farm.
+
+    Attributes:
+        depfile: canonical path of the depfile among the outputs; empty for none.
+        is_restat: outputs that come back unchanged keep their modification time.
+        with_own_paths: the same command analysed with the user's own paths in place of canonical ones.
+    """
+
+    analysis: Remote
+    weight_s: float
+    expected_s: float
+    depfile: str = ""
+    is_restat: bool = False
+    with_own_paths: Callable[[], Remote | Local] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOutcome:
+    """How the farm's work on an edge has ended.
+
+    Attributes:
+        exit_code: 0 when the outputs are in place.
+        stdout, stderr: what the command printed, with the user's own paths; stdout is both when they were joined.
+        error: why the farm could not run it; empty when the exit code is the command's own.
+        attempts: leases that it took; 0 for a cache hit.
+        rounds: times that it was sent again with more inputs.
+    """
+
+    key: int
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    error: str
+    error_code: int
+    is_cached: bool
+    attempts: int
+    rounds: int
+    analysis: Remote
+    result: ActionResult | None
+
+
+class RemoteJob:
+    """The mutable side of a request.
+
+    Attributes:
+        sources: where the bytes of each input are: a user path, or the bytes.
+        pending: inputs that are not known to be in the store yet.
+        unfetched: blobs of the result that are still to come; ``failure`` is why one did not.
+    """
+
+    def __init__(self, key: int, request: RemoteRequest) -> None:
+        self.key = key
+        self.request = request
+        self.analysis = request.analysis
+        self.state = JobState.UPLOADING
+        self.action: ActionId = b""
+        self.body = b""
+        self.sources: dict[Digest, str | bytes] = {}
+        self.pending: set[Digest] = set()
+        self.upload_rounds = 0
+        self.input_rounds = 0
+        self.attempts = 0
+        self.is_cached = False
+        self.has_own_paths = False
+        self.result: ActionResult | None = None
+        self.files = ResultFiles()
+        self.unfetched = 0
+        self.failure: ZbuildError | None = None
+
+    def apply(self, event: JobEvent) -> None:
+        """Take one step of JOB_TABLE."""
+        self.state = JOB_TABLE.after(self.state, event)

@@ -1,0 +1,155 @@
+"""The files of one result on their way into the build directory."""
+
+from __future__ import annotations
+
+import os
+
+from zbuild.client.output_file import FileSink, MemorySink, make_symlink
+from zbuild.digest import Digest
+from zbuild.errors import BadInput, OutputMissing, StoreFailed
+from zbuild.inputs.analysis import AnalysisContext, Remote
+from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
+
+CANONICAL_MARKER = b"/zb/"
+"""Where canonical paths begin. A generated text that holds one would be wrong outside the sandbox."""
+
+Sink = FileSink | MemorySink
+
+
+class ResultFiles:
+    """What a result consists of, opened once and then published or discarded."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[str, FileSink]] = []
+        self._symlinks: list[tuple[str, str]] = []
+        self._depfile: tuple[str, MemorySink] | None = None
+        self._stdout: MemorySink | None = None
+        self._stderr: MemorySink | None = None
+        self._context: AnalysisContext | None = None
+        self._digests: list[tuple[str, Digest]] = []
+
+    @property
+    def hold_canonical_paths(self) -> bool:
+        """Whether a file made by a tool, not a compiler, names paths of the sandbox."""
+        return any(sink.holds_marker for _, sink in self._files)
+
+    def open(
+        self, result: ActionResult, depfile: str, is_restat: bool, analysis: Remote, context: AnalysisContext
+    ) -> list[tuple[Digest, Sink]]:
+        """The blobs to fetch and where each goes.
+
+        Args:
+            depfile: canonical path of the depfile, whose paths are respelt; empty for none.
+            is_restat: outputs that are here with the same bytes are left alone.
+
+        Raises:
+            BadInput: the result has an output that the action did not declare.
+            OutputMissing: it lacks one that the action did declare, or one would be written through a symlink.
+        """
+        self._context = context
+        wanted: list[tuple[Digest, Sink]] = []
+        if result.stdout.size_bytes:
+            self._stdout = MemorySink(result.stdout)
+            wanted.append((result.stdout, self._stdout))
+        if result.stderr.size_bytes:
+            self._stderr = MemorySink(result.stderr)
+            wanted.append((result.stderr, self._stderr))
+        if result.status is not ResultStatus.SUCCESS:
+            return wanted
+        _check_declared(result, analysis, context)
+        marker = CANONICAL_MARKER if analysis.kind == "tool" else b""
+        for output in result.outputs:
+            path = context.roots.to_user(output.path)
+            if output.kind is OutputKind.SYMLINK:
+                self._symlinks.append((context.roots.to_user(output.target), path))
+            elif output.path == depfile:
+                text = MemorySink(output.digest)
+                self._depfile = (path, text)
+                wanted.append((output.digest, text))
+            elif not (is_restat and _is_unchanged(context, path, output)):
+                sink = FileSink(output.digest, path, is_executable=output.executable, marker=marker)
+                self._files.append((path, sink))
+                self._digests.append((path, output.digest))
+                wanted.append((output.digest, sink))
+        return wanted
+
+    @property
+    def stdout(self) -> bytes:
+        """What the command printed, with the sandbox's paths; stderr too when the two were joined."""
+        return self._stdout.data if self._stdout is not None else b""
+
+    @property
+    def stderr(self) -> bytes:
+        """What the command printed on stderr, with the sandbox's paths, when the two were not joined."""
+        return self._stderr.data if self._stderr is not None else b""
+
+    def publish(self) -> None:
+        """Give every file its name.
+
+        Raises:
+            StoreFailed: one cannot be renamed or written.
+        """
+        context = self._context
+        if context is None:
+            return
+        for _, sink in self._files:
+            sink.publish()
+        for path, digest in self._digests:
+            context.digests.seed(path, digest)
+        for target, path in self._symlinks:
+            make_symlink(target, path)
+        if self._depfile is not None:
+            path, text = self._depfile
+            try:
+                with open(path, "wb") as file:
+                    file.write(context.roots.unmap_depfile(text.data))
+            except OSError as error:
+                raise StoreFailed(f"cannot write {path}: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """Leave nothing of it behind."""
+        for _, sink in self._files:
+            sink.abort()
+        self._files.clear()
+        self._symlinks.clear()
+        self._digests.clear()
+        self._stdout = self._stderr = None
+        self._depfile = None
+
+
+def _check_declared(result: ActionResult, analysis: Remote, context: AnalysisContext) -> None:
+    declared = {spec.path for spec in analysis.outputs}
+    present: set[str] = set()
+    for output in result.outputs:
+        if "\0" in output.path or "\0" in output.target:
+            raise BadInput(f"the result has an output with a NUL in its path or target: {output.path[:200]!r}")
+        parents = _with_parents(output.path)
+        owner = next((path for path in parents if path in declared), None)
+        if owner is None:
+            raise BadInput(f"the result has an output that was not asked for: {output.path[:200]}")
+        _check_directories(parents[1 : parents.index(owner) + 1], context)
+        present.add(owner)
+    absent = [spec.path for spec in analysis.outputs if not spec.optional and spec.path not in present]
+    if absent:
+        raise OutputMissing(f"the result lacks {', '.join(absent[:5])}")
+
+
+def _check_directories(paths: list[str], context: AnalysisContext) -> None:
+    """A directory that was collected has no symlink on its way; one here could lead out of the build directory."""
+    for path in paths:
+        if os.path.islink(context.roots.to_user(path)):
+            raise OutputMissing(f"{path} is a directory in the sandbox, and a symlink here")
+
+
+def _with_parents(path: str) -> list[str]:
+    parts = path.split("/")
+    if ".." in parts:
+        return []
+    return ["/".join(parts[:end]) for end in range(len(parts), 1, -1)]
+
+
+def _is_unchanged(context: AnalysisContext, path: str, output: OutputFile) -> bool:
+    try:
+        return context.digests.digest(path) == output.digest
+    except OSError:
+        return False

@@ -1,0 +1,74 @@
+"""What a build did, counted: the one line at its end, and the same as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Summary:
+    """Counts of edges, phony ones left out.
+
+    Attributes:
+        actions: edges that were carried out, in whichever way, failed ones included.
+        executed: commands that really ran: all but the cache hits.
+        remote: edges that the farm answered, cache hits included.
+        local: edges that ran here, outside the farm; ``local_reasons`` says why, by reason.
+        retried: attempts beyond the first, after the loss of a worker or a failure of the farm.
+        restaged: times that an action was sent again because its failure named a further input.
+        stolen: actions that moved from one worker to another; 0 as long as workers do not steal.
+    """
+
+    sandbox: str
+    actions: int = 0
+    executed: int = 0
+    cache_hits: int = 0
+    remote: int = 0
+    local: int = 0
+    local_reasons: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    retried: int = 0
+    restaged: int = 0
+    stolen: int = 0
+    uncacheable_reasons: Counter[str] = field(default_factory=Counter)
+    wall_seconds: float = 0.0
+
+    def line(self) -> str:
+        """One line for a person."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.local_reasons.items()))
+        parts = [
+            f"{self.actions} actions",
+            f"{self.cache_hits} cache hits",
+            f"{self.remote - self.cache_hits} remote",
+            f"{self.local} local" + (f" ({reasons})" if reasons else ""),
+            f"{self.retried} retried",
+        ]
+        if self.restaged:
+            parts.append(f"{self.restaged} sent again with more inputs")
+        if self.uncacheable_reasons:
+            parts.append(f"{self.uncacheable_reasons.total()} not cacheable")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        return f"zbuild: {', '.join(parts)}; {self.wall_seconds:.2f} s; sandbox {self.sandbox}"
+
+    def to_json(self) -> str:
+        """One object on one line; keys as the attributes are called."""
+        return json.dumps(
+            {
+                "actions": self.actions,
+                "executed": self.executed,
+                "cache_hits": self.cache_hits,
+                "remote": self.remote,
+                "local": self.local,
+                "local_reasons": dict(sorted(self.local_reasons.items())),
+                "failed": self.failed,
+                "retried": self.retried,
+                "restaged": self.restaged,
+                "stolen": self.stolen,
+                "uncacheable_reasons": dict(sorted(self.uncacheable_reasons.items())),
+                "wall_seconds": round(self.wall_seconds, 3),
+                "sandbox": self.sandbox,
+            }
+        )
