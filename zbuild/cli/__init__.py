@@ -1,0 +1,1 @@
+"""The programs: what parses flags and puts the parts together."""

@@ -1,0 +1,85 @@
+"""Which farm a client command uses, and everything that it starts for that."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+
+from zbuild.cli.farm_address import farm_address
+from zbuild.cli.local_daemons import LocalDaemons
+from zbuild.cli.stop_signals import StopSignals
+from zbuild.client.farm_session import FarmSession
+from zbuild.config import EMBEDDED_WORKERS, ClientConfig
+from zbuild.limits import ACTION_TIMEOUT_S, EMBEDDED_SLOTS_PER_PROCESSOR
+from zbuild.model.action import Priority
+
+
+class FarmChoice:
+    """A session with the farm that the flags and the configuration name, or with one of its own.
+
+    Args:
+        slots: actions at once on a farm of its own.
+        source_root: the directory that holds the sources.
+        keeps_relative_paths: see Roots.
+        joins_stderr: what commands print on stderr goes into their stdout.
+    """
+
+    def __init__(
+        self,
+        flags: argparse.Namespace,
+        config: ClientConfig,
+        slots: int,
+        source_root: str,
+        *,
+        keeps_relative_paths: bool = False,
+        joins_stderr: bool = True,
+    ) -> None:
+        self._config = config
+        self._is_distributed = bool(flags.distributed)
+        self._slots = min(slots, EMBEDDED_SLOTS_PER_PROCESSOR * (os.cpu_count() or 1))
+        cache_dir = str(config.directory(os.environ))
+        os.makedirs(cache_dir, 0o700, exist_ok=True)
+        self._daemons = LocalDaemons(cache_dir, config.cache_bytes, os.path.join(cache_dir, "farm.log"))
+        self.signals = StopSignals()
+        self.session = FarmSession(
+            self._connect,
+            self._daemons.check,
+            source_root,
+            cache_dir,
+            os.environ,
+            sandbox=config.sandbox,
+            timeout_s=ACTION_TIMEOUT_S,
+            priority=Priority[config.priority.upper()],
+            has_canonical_paths=not flags.own_paths,
+            keeps_relative_paths=keeps_relative_paths,
+            joins_stderr=joins_stderr,
+        )
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the farm is one of its own."""
+        return not (self._config.coordinator or self._is_distributed)
+
+    def close(self) -> None:
+        """End the session, then what was started for it, each whatever becomes of the other."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.signals.close)
+            stack.callback(self._daemons.close)
+            stack.callback(self.session.close)
+            stack.callback(self._daemons.cut_lifeline)
+            self.session.leave()
+
+    def _connect(self) -> tuple[str, str]:
+        if not self.is_embedded:
+            broker = farm_address(self._config, is_distributed=self._is_distributed)
+            shares = [1] * self._config.local_workers
+            blob_directory = ""
+        else:
+            broker = self._daemons.start_broker()
+            blob_directory = self._daemons.blob_directory
+            count = min(self._config.local_workers or EMBEDDED_WORKERS, self._slots)
+            shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
+        for number, share in enumerate(shares):
+            self._daemons.start_worker(broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory)
+        return broker, blob_directory

@@ -1,0 +1,22 @@
+"""The flags by which a client command chooses its farm."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+CONFIG_KEYS = ("coordinator", "local_workers", "sandbox", "priority", "cache_dir")
+"""Flags of ``add_farm_flags`` that override a setting of the same name."""
+
+
+def add_farm_flags(parser: argparse.ArgumentParser) -> None:
+    """Add them, as a group of their own in the help."""
+    farm = parser.add_argument_group("farm")
+    farm.add_argument("--distributed", action="store_true", help="use a farm: --coordinator, config, or LAN discovery")
+    farm.add_argument("--coordinator", metavar="URL", help="the broker of the farm, http://HOST:9000")
+    farm.add_argument("--local-workers", type=int, metavar="N", help="workers here beside the farm's")
+    farm.add_argument("--sandbox", metavar="LEVEL", help="hermetic")
+    farm.add_argument("--priority", metavar="P", help="low, normal, high or critical")
+    farm.add_argument("--own-paths", action="store_true", help="run under this tree's own paths; see README")
+    farm.add_argument("--cache-dir", metavar="DIR", help="where digests, results and the embedded farm are kept")
+    farm.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")

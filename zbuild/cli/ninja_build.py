@@ -1,0 +1,208 @@
+"""One ``zbuild build`` from reading the manifest to the last log record."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from zbuild.client.console import Console
+from zbuild.client.summary import Summary
+from zbuild.config import ClientConfig
+from zbuild.errors import ExitCode, ManifestError
+from zbuild.limits import IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB
+from zbuild.ninja import build_log, deps_log
+from zbuild.ninja.build_log import BuildLog
+from zbuild.ninja.deps_log import DepsLog
+from zbuild.ninja.dirty import DirtyScan
+from zbuild.ninja.disk import RealDisk
+from zbuild.ninja.execution import remove_lock
+from zbuild.ninja.graph import Graph
+from zbuild.ninja.manifest import load_manifest
+from zbuild.ninja.node import Node
+from zbuild.ninja.plan import Plan
+from zbuild.ninja.regenerate import check_tries, is_manifest_remade, plan_manifest
+from zbuild.ninja.status import DEFAULT_FORMAT, Progress
+from zbuild.ninja.target import find_targets
+from zbuild.ninja.version import build_log_version
+
+if TYPE_CHECKING:
+    from zbuild.cli.farm_choice import FarmChoice
+
+_FALLBACK_NINJA_VERSION = "1.11"
+"""Whose log format a new log gets where no ninja is installed: the oldest that every ninja since 2022 reads."""
+
+
+class NinjaBuild:
+    """Reads the manifest, plans, and has the plan carried out, by the rules of ninja's ``real_main``."""
+
+    def __init__(
+        self, flags: argparse.Namespace, config: ClientConfig, console: Console, summary: Summary, began_s: float
+    ) -> None:
+        self._flags = flags
+        self._config = config
+        self._console = console
+        self._summary = summary
+        self._began_s = began_s
+        self._disk = RealDisk()
+        self._choice: FarmChoice | None = None
+
+    def run(self) -> int:
+        """Build the targets; the exit code.
+
+        Raises:
+            ZbuildError: the manifest is malformed, a target is unknown, or the farm cannot be had.
+        """
+        try:
+            return self._run()
+        finally:
+            if self._choice is not None:
+                self._choice.close()
+
+    def _run(self) -> int:
+        for tries in itertools.count():
+            check_tries(self._flags.file, tries)
+            graph, scan = self._load()
+            plan = plan_manifest(scan, self._flags.file)
+            if plan is None or self._flags.is_dry_run:
+                break
+            code = self._carry_out(plan, graph)
+            if code:
+                return self._stopped(code, plan)
+            if not is_manifest_remade(scan, self._flags.file):
+                break
+        plan = Plan(scan)
+        for node in find_targets(graph, scan.deps_log, self._flags.targets):
+            plan.add_target(node)
+        if not plan.has_more_to_do:
+            self._console.remark("zbuild: no work to do.")
+            return int(ExitCode.OK)
+        if self._flags.is_dry_run:
+            return self._show(plan)
+        code = self._carry_out(plan, graph)
+        if code:
+            return self._stopped(code, plan)
+        return int(ExitCode.OK)
+
+    def _load(self) -> tuple[Graph, DirtyScan]:
+        graph = load_manifest(self._disk, self._flags.file, self._warn)
+        log_path = graph.log_path(build_log.FILE_NAME)
+        log = BuildLog(self._disk, log_path, _new_log_version(log_path))
+        deps = DepsLog(self._disk, graph.log_path(deps_log.FILE_NAME), graph)
+        for warning in (log.warning, deps.warning):
+            if warning:
+                self._warn(warning)
+        explain = self._explain if "explain" in self._flags.debug else None
+        return graph, DirtyScan(graph, self._disk, log, deps, explain)
+
+    def _warn(self, text: str) -> None:
+        self._console.message(f"zbuild: warning: {text}")
+
+    def _explain(self, _node: Node, text: str) -> None:
+        self._console.message(f"zbuild explain: {text}")
+
+    def _carry_out(self, plan: Plan, graph: Graph) -> int:
+        from zbuild.cli.farm_choice import FarmChoice
+        from zbuild.client.build import Build, BuildOptions
+        from zbuild.inputs.source_root import find_source_root
+
+        scan = plan.scan
+        self._disk.make_dirs(graph.log_path(build_log.FILE_NAME))
+        scan.build_log.create()
+        scan.deps_log.create()
+        jobs = self._flags.jobs if self._flags.jobs is not None else self._config.parallelism or None
+        parallelism = jobs if jobs else _default_parallelism() if jobs is None else 1_000_000
+        if self._choice is None:
+            leaves = _leaf_inputs(graph)
+            self._choice = FarmChoice(
+                self._flags,
+                self._config,
+                parallelism,
+                find_source_root(os.getcwd(), leaves),
+                keeps_relative_paths=any(path.startswith("../") for path in leaves),
+            )
+        options = BuildOptions(
+            parallelism=parallelism,
+            in_flight=_in_flight(jobs, is_own_farm=self._choice.is_embedded),
+            failures_allowed=max(self._flags.failures, 0),
+            is_verbose=self._flags.is_verbose,
+            keeps_depfile="keepdepfile" in self._flags.debug,
+            keeps_rspfile="keeprsp" in self._flags.debug,
+        )
+        progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
+        build = Build(
+            plan,
+            graph,
+            self._disk,
+            options,
+            self._choice.session,
+            self._console,
+            progress,
+            self._summary,
+            self._choice.signals.descriptor,
+            self._began_s,
+        )
+        try:
+            return build.run()
+        finally:
+            remove_lock(graph, self._disk)
+
+    def _stopped(self, code: int, plan: Plan) -> int:
+        if code == int(ExitCode.INTERRUPTED):
+            reason = "interrupted by user"
+        elif plan.has_more_to_do and self._flags.failures != 1:
+            reason = "cannot make progress due to previous errors"
+        else:
+            reason = "subcommand failed"
+        self._console.message(f"zbuild: build stopped: {reason}.")
+        return code
+
+    def _show(self, plan: Plan) -> int:
+        """-n: go through the plan as if every command succeeded."""
+        progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), 1)
+        for _ in range(plan.command_edge_count):
+            progress.edge_added(None)
+        while plan.has_more_to_do and (edge := plan.find_work()) is not None:
+            progress.edge_started(0)
+            progress.edge_finished(0, 0, None)
+            title = edge.command() if self._flags.is_verbose else edge.description or edge.command()
+            self._console.progress(progress.text() + title, progress.finished, progress.total)
+            progress.edge_left()
+            plan.edge_finished(edge, is_success=True)
+        return int(ExitCode.OK)
+
+
+def _leaf_inputs(graph: Graph) -> list[str]:
+    return [node.path for node in graph.nodes.values() if node.in_edge is None]
+
+
+def _default_parallelism() -> int:
+    """ninja's guess (GuessParallelism in src/ninja.cc)."""
+    processors = len(os.sched_getaffinity(0))
+    return {1: 2, 2: 3}.get(processors, processors + 2)
+
+
+def _in_flight(jobs: int | None, *, is_own_farm: bool) -> int:
+    """Edges under way at once. A farm of our own has as many slots as -j says, so its slots are the bound.
+
+    -j1 is one after the other everywhere: people give it to read what is printed in order, and to see nothing
+    after a failure.
+    """
+    if jobs == 1:
+        return 1
+    return min(IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB * jobs) if jobs and not is_own_farm else IN_FLIGHT_EDGES
+
+
+def _new_log_version(path: str) -> int:
+    """The version of a log that does not exist yet: what the ninja on PATH writes. One that exists keeps its own."""
+    ninja = None if os.path.exists(path) else shutil.which("ninja")
+    if ninja is None:
+        return build_log_version(_FALLBACK_NINJA_VERSION)
+    asked = subprocess.run([ninja, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    try:
+        return build_log_version(asked.stdout.strip())
+    except (ManifestError, ValueError):
+        return build_log_version(_FALLBACK_NINJA_VERSION)

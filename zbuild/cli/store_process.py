@@ -1,0 +1,85 @@
+"""The store as a process of its own: started by the broker, ended with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+from zbuild.errors import StoreFailed
+from zbuild.limits import DAEMON_START_S, ENDPOINT_BYTES
+from zbuild.module_process import module_argv, module_environment
+
+BLOBS = "blobs"
+"""The directory of a farm's blobs, below its cache directory."""
+
+
+class StoreProcess:
+    """A running store. ``endpoint`` is where it listens; ``lifeline`` becomes readable when it dies."""
+
+    def __init__(self, endpoint: str, directory: str, capacity_bytes: int) -> None:
+        """
+        Raises:
+            StoreFailed: it did not come up; its own error is on stderr.
+        """
+        ours, theirs = socket.socketpair()
+        self._process = subprocess.Popen(
+            module_argv("zbuild.cli.store_process", endpoint, directory, str(capacity_bytes), str(theirs.fileno())),
+            env=module_environment(),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.lifeline = ours
+        ours.settimeout(DAEMON_START_S)
+        line = b""
+        try:
+            while not line.endswith(b"\n"):
+                piece = ours.recv(ENDPOINT_BYTES)
+                if not piece:
+                    raise StoreFailed(f"the store for {directory} ended with code {self._process.wait()}")
+                line += piece
+        except TimeoutError:
+            self.close()
+            raise StoreFailed(f"the store for {directory} did not start within {DAEMON_START_S:g} s") from None
+        ours.setblocking(False)
+        self.endpoint = line.decode().strip()
+
+    def close(self) -> None:
+        """Cut the lifeline and wait for the end."""
+        self.lifeline.close()
+        try:
+            self._process.wait(DAEMON_START_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def main(arguments: list[str]) -> int:
+    """ENDPOINT DIRECTORY CAPACITY_BYTES LIFELINE_FD: serve until the lifeline is cut."""
+    import time
+
+    from zbuild.errors import ZbuildError
+    from zbuild.log import Log
+    from zbuild.storage.blob_directory import BlobDirectory
+    from zbuild.store.server import StoreServer
+
+    endpoint, directory, capacity_bytes, lifeline = arguments
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    log = Log(sys.stderr.buffer, time.time)
+    try:
+        with socket.socket(fileno=int(lifeline)) as link:
+            blobs = BlobDirectory(os.path.join(directory, BLOBS), is_durable=False)
+            StoreServer(endpoint, blobs, int(capacity_bytes), link, log).run()
+            blobs.close()
+    except ZbuildError as error:
+        print(f"zbuild-store: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

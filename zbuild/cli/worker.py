@@ -1,0 +1,90 @@
+"""``zbuild-worker``: runs actions for a farm."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+
+from zbuild.cli.daemon_flags import daemon_log, daemon_parser
+from zbuild.config import WorkerConfig, normalise_endpoint
+from zbuild.errors import ExitCode, LockHeld, StoreFailed, ZbuildError
+from zbuild.log import Log
+from zbuild.readiness import Readiness
+
+LOCK_NAME = "lock"
+"""The file in a worker's cache directory whose lock says that a worker uses it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a worker until SIGTERM or SIGINT, which let it finish what it runs."""
+    parser = daemon_parser("zbuild-worker", "Runs actions for a zbuild farm, each in a sandbox.")
+    parser.add_argument("--coordinator", metavar="URL", help="the broker, http://HOST:9000 or tcp://HOST:9000")
+    parser.add_argument("--parallelism", type=int, metavar="N", help="actions at once (default: one per processor)")
+    parser.add_argument("--sandbox", metavar="LEVEL", help="hermetic")
+    parser.add_argument("--name", help="how the worker is called in zbuild status (default: the host's name)")
+    parser.add_argument("--lock", type=int, metavar="FD", help="inherited descriptor that locks the cache directory")
+    parser.add_argument("--blob-directory", metavar="DIR", help="work in the directory of a store on this machine")
+    flags = parser.parse_args(arguments)
+    keys = ("coordinator", "parallelism", "sandbox", "name", "cache_dir", "cache_bytes")
+    try:
+        config = WorkerConfig.load(flags.config, {key: getattr(flags, key) for key in keys})
+        serve(config, flags.blob_directory, flags.lock, flags.lifeline, daemon_log(flags))
+    except ZbuildError as error:
+        print(f"zbuild-worker: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return int(ExitCode.OK)
+
+
+def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, lifeline: int | None, log: Log) -> None:
+    """Start the spawner, try the sandbox, then work for the broker until stopped.
+
+    Raises:
+        ZbuildError: the sandbox is not to be had here, or the broker refuses this worker.
+    """
+    from zbuild.sandbox.spawner import start_spawner
+
+    broker = normalise_endpoint(config.coordinator)
+    directory = str(config.directory(os.environ))
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreFailed(f"cannot make the cache directory {directory}: {error.strerror}") from error
+    with claimed(directory, lock):
+        # The spawner must fork before gevent and zmq are imported: neither survives a fork.
+        spawner = start_spawner()
+        from zbuild.cli.worker_assembly import assemble
+
+        agent = assemble(config, broker, directory, blob_directory, spawner, lifeline, log)
+        Readiness.from_environment(os.environ).ready()
+        agent.serve()
+
+
+@contextlib.contextmanager
+def claimed(directory: str, lock: int | None) -> Iterator[None]:
+    """Hold a directory for one worker: two would stage into each other's trees.
+
+    ``lock``: a descriptor that holds it already.
+
+    Raises:
+        LockHeld: another worker has it.
+    """
+    if lock is not None:
+        os.set_inheritable(lock, False)
+        yield
+        return
+    descriptor = os.open(os.path.join(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeld(f"another worker uses {directory}; give each its own --cache-dir") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

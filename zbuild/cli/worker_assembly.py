@@ -1,0 +1,139 @@
+"""Puts a worker together from its parts. Importing this imports gevent and zmq."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+
+import gevent
+import gevent.queue
+
+from zbuild.cli.store_process import BLOBS
+from zbuild.config import WorkerConfig
+from zbuild.errors import BadInput
+from zbuild.inputs.toolchain import Toolchain
+from zbuild.limits import STAGES_PER_SLOT
+from zbuild.log import Log
+from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
+from zbuild.readiness import Readiness
+from zbuild.sandbox.bubblewrap import probe
+from zbuild.sandbox.spawner import Spawner
+from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
+from zbuild.sandbox.system import SystemTree
+from zbuild.storage.blob_directory import BlobDirectory
+from zbuild.storage.eviction import Evictor
+from zbuild.storage.idle_eviction import IdleEviction
+from zbuild.storage.staging import Stage
+from zbuild.transport.green import Wakeup
+from zbuild.worker.agent import Agent
+from zbuild.worker.blob_link import BlobLink
+from zbuild.worker.execution import Slot, Workshop
+from zbuild.worker.machine_load import MachineLoad
+from zbuild.worker.platform import Platform
+from zbuild.worker.processes import Processes
+from zbuild.worker.shared_blobs import SharedBlobs
+from zbuild.worker.surroundings import WorkerSurroundings
+
+
+def assemble(
+    config: WorkerConfig,
+    broker: str,
+    directory: str,
+    blob_directory: str | None,
+    spawner: Spawner,
+    lifeline: int | None,
+    log: Log,
+) -> Agent:
+    """A worker that is ready to serve.
+
+    Args:
+        directory: where the worker keeps its stages, its fingerprints and, as a rule, its blobs.
+        blob_directory: the store's own blobs, when the worker may work in them.
+
+    Raises:
+        SandboxUnavailable: the sandbox level of ``config`` is not to be had on this machine.
+        StoreFailed: ``directory`` cannot be used.
+    """
+    level = SandboxLevel(config.sandbox)
+    name = config.name or socket.gethostname()
+    slots = config.parallelism or len(os.sched_getaffinity(0))
+    blobs = BlobDirectory(blob_directory or os.path.join(directory, BLOBS), is_durable=False)
+    system = SystemTree(os.path.join(directory, "system"))
+    probe(system.paths(), directory)
+    toolchain = Toolchain(os.path.join(directory, "toolchain"))
+    wakeup = Wakeup()
+    platform = Platform(toolchain, wakeup)
+    processes = Processes(spawner)
+    blob_link = BlobLink(blobs, wakeup)
+    surroundings = WorkerSurroundings(SharedBlobs(blobs) if blob_directory else blob_link, processes, platform)
+    executor = Workshop(
+        name,
+        level,
+        system,
+        blobs,
+        _slots(directory, STAGES_PER_SLOT * slots, blobs),
+        surroundings,
+        processes.next_id,
+    )
+    hello = Hello(
+        protocol_version=PROTOCOL_VERSION,
+        role=Role.WORKER,
+        name=name,
+        incarnation=secrets.randbits(63),
+        worker_id=_worker_id(os.path.join(directory, "worker-id")),
+        slots=slots,
+        queue_limit=slots + config.local_queue_size,
+        sandbox=level.value,
+        platform=tuple((key, toolchain.evaluate_property(key) or "") for key in ("arch", "os")),
+    )
+    agent = Agent(
+        hello,
+        broker,
+        executor,
+        blob_link,
+        processes,
+        platform,
+        MachineLoad(directory),
+        None if blob_directory else IdleEviction(Evictor(blobs, config.cache_bytes, lambda _digest: False)),
+        wakeup,
+        lifeline,
+        log,
+    )
+
+    def drain() -> None:
+        agent.request_drain()
+        Readiness.from_environment(os.environ).stopping()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, drain)
+    return agent
+
+
+def _slots(directory: str, count: int, blobs: BlobDirectory) -> gevent.queue.LifoQueue[Slot]:
+    """The last one used comes first: it is the likeliest to have the next action's headers staged already."""
+    slots: gevent.queue.LifoQueue[Slot] = gevent.queue.LifoQueue()
+    for number in range(count):
+        slots.put(_slot(directory, number, blobs))
+    return slots
+
+
+def _slot(directory: str, number: int, blobs: BlobDirectory) -> Slot:
+    base = os.path.join(directory, "stage", str(number))
+    stage = Stage(base, blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
+    return Slot(stage, f"{base}.stdout", f"{base}.stderr")
+
+
+def _worker_id(path: str) -> int:
+    """The id in the file at ``path``, drawn and written there the first time."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read(32), 16)
+    except FileNotFoundError:
+        worker_id = secrets.randbits(63) or 1
+    except ValueError as error:
+        raise BadInput(f"{path} does not hold a worker id: {error}; remove the file to draw a new one") from error
+    with open(path, "x", encoding="ascii") as file:
+        file.write(f"{worker_id:x}\n")
+    return worker_id
