@@ -1,0 +1,133 @@
+"""A whole slot without a worker: blobs, stage, system tree, spawner."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from zbuild.model.action import InputSpec, OutputFile, OutputSpec
+from zbuild.sandbox.launch import to_spawn
+from zbuild.sandbox.spawn_protocol import Exited
+from zbuild.sandbox.spawner import Spawner
+from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel, SandboxSpec
+from zbuild.sandbox.system import SystemTree
+from zbuild.storage.blob_directory import BlobDirectory
+from zbuild.storage.collection import collect
+from zbuild.storage.staging import Stage, StagePlan
+
+BUILD = "/zb/src/zb-build"
+ORDINARY_USER = 65534
+
+
+class Slot:
+    """Runs one action after the other.
+
+    Attributes:
+        plan: the stage of the last action.
+    """
+
+    plan: StagePlan
+
+    def __init__(self, spawner: Spawner | None, directory: Path) -> None:
+        self.spawner = spawner
+        self.directory = directory
+        self.blobs = BlobDirectory(directory / "blobs", is_durable=False)
+        self.stage = Stage(directory / "stage", self.blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
+        self.system = SystemTree(directory / "system")
+        self._last_id = 0
+        self._exited: dict[int, Exited] = {}
+
+    def specify(
+        self,
+        command: str,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        executables: Mapping[str, bytes] | None = None,
+        outputs: tuple[str, ...] = (),
+        timeout_s: float = 30.0,
+        joins_stderr: bool = True,
+        environment: tuple[tuple[str, str], ...] = (),
+        arguments: tuple[str, ...] = (),
+        level: SandboxLevel = SandboxLevel.HERMETIC,
+    ) -> SandboxSpec:
+        """Stage an action."""
+        inputs = [InputSpec(path, self.blobs.put_bytes(data)) for path, data in (files or {}).items()]
+        inputs += [InputSpec(path, self.blobs.put_bytes(data), True) for path, data in (executables or {}).items()]
+        self.plan = self.stage.prepare(
+            inputs=inputs,
+            directories=(),
+            outputs=[OutputSpec(f"{BUILD}/{name}") for name in outputs],
+            writable_root=BUILD,
+            working_directory=BUILD,
+        )
+        return SandboxSpec(
+            level=level,
+            stage_root=self.plan.root,
+            read_only_paths=self.plan.read_only_paths,
+            writable_root=self.plan.writable_root,
+            working_directory=self.plan.working_directory,
+            arguments=arguments or ("/bin/sh", "-c", command),
+            environment=environment,
+            stdout_path=str(self.directory / "stdout"),
+            stderr_path=None if joins_stderr else str(self.directory / "stderr"),
+            timeout_s=timeout_s,
+            system=self.system.paths(),
+        )
+
+    def start(self, command: str, **fields: object) -> int:
+        assert self.spawner is not None
+        self._last_id += 1
+        spec = self.specify(command, **fields)  # type: ignore[arg-type]  # the fields of specify(), by name
+        self.spawner.send(to_spawn(spec, self._last_id))
+        return self._last_id
+
+    def wait(self, spawn_id: int, timeout_s: float = 30.0) -> Exited:
+        assert self.spawner is not None
+        deadline_s = time.monotonic() + timeout_s
+        while spawn_id not in self._exited:
+            assert select.select([self.spawner], [], [], max(0, deadline_s - time.monotonic()))[0], "no Exited came"
+            self._exited |= {message.id: message for message in self.spawner.receive()}
+        return self._exited.pop(spawn_id)
+
+    def run(self, command: str, **fields: object) -> Exited:
+        return self.wait(self.start(command, **fields))
+
+    def text(self, command: str, **fields: object) -> str:
+        """The output of a command that succeeds."""
+        exited = self.run(command, **fields)
+        assert (exited.exit_code, exited.error) == (0, ""), exited
+        return exited.stdout.data.decode()
+
+    def collect(self, *names: str) -> dict[str, OutputFile]:
+        outputs = collect(self.plan, [OutputSpec(f"{BUILD}/{name}") for name in names], self.blobs)
+        return {output.path[len(BUILD) + 1 :]: output for output in outputs}
+
+
+def as_ordinary_user(directory: Path, function: str) -> object:
+    """The result, by way of JSON, of ``function(directory)`` of ordinary_user_actions, called as the user nobody."""
+    from tests.integration import ordinary_user_actions
+
+    os.chown(directory, ORDINARY_USER, ORDINARY_USER)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(ORDINARY_USER)
+            os.setuid(ORDINARY_USER)
+            os.chdir("/")
+            result = getattr(ordinary_user_actions, function)(directory)
+            os.write(writer, json.dumps(result).encode())
+        except BaseException as error:
+            os.write(writer, json.dumps(f"{type(error).__name__}: {error}").encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    return json.loads(text)
