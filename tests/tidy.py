@@ -169,9 +169,9 @@ def input_is_never_code(source: Source) -> Iterator[str]:
 
 
 def is_short(source: Source) -> Iterator[str]:
-    """One noun per file; a file that wants more is two."""
+    """One noun per file; a file that wants more is two. Only the list of all bounds stays one file however long."""
     lines = source.text.count("\n")
-    if lines >= MAX_LINES:
+    if lines >= MAX_LINES and source.module != "zbuild.limits":
         yield f"{lines}: {lines} lines; a file has fewer than {MAX_LINES}"
 
 
