@@ -131,6 +131,7 @@ class NinjaBuild:
             is_verbose=self._flags.is_verbose,
             keeps_depfile="keepdepfile" in self._flags.debug,
             keeps_rspfile="keeprsp" in self._flags.debug,
+            is_explained="explain" in self._flags.debug,
         )
         progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
         build = Build(

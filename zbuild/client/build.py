@@ -37,6 +37,7 @@ class BuildOptions:
         failures_allowed: the build stops after so many failures; 0 for never.
         is_verbose: progress shows commands instead of descriptions.
         keeps_depfile, keeps_rspfile: ninja's -d keepdepfile and keeprsp.
+        is_explained: -d explain, which also says of each edge why it runs on this machine.
     """
 
     parallelism: int
@@ -45,6 +46,7 @@ class BuildOptions:
     is_verbose: bool = False
     keeps_depfile: bool = False
     keeps_rspfile: bool = False
+    is_explained: bool = False
 
 
 @dataclass
@@ -161,7 +163,13 @@ class Build:
                 self._start_remote(edge, analysis)
                 return
             running.local_reason = analysis.reason.value
+            self._explain_local(edge, analysis.detail)
         self._queue_local(key)
+
+    def _explain_local(self, edge: Edge, detail: str) -> None:
+        if self._options.is_explained:
+            reason = self._running[edge.number].local_reason
+            self._console.message(f"zbuild explain: {edge.outputs[0].path} runs here: {reason}: {detail}")
 
     def _analyse(self, edge: Edge) -> Remote | Local:
         return self._session.analyse(describe(edge, self._plan.scan.deps_log, self._build_dir))
@@ -175,7 +183,7 @@ class Build:
             analysis=analysis,
             weight_s=self._plan.critical_path_s(edge),
             expected_s=duration_ms / 1000 if duration_ms is not None else 1.0,
-            depfile=self._session.canonical(edge.depfile) if edge.depfile else "",
+            depfile=os.path.normpath(os.path.join(self._build_dir, edge.depfile)) if edge.depfile else "",
             is_restat=edge.is_restat,
             with_own_paths=lambda: self._session.analyse_with_own_paths(description),
         )
@@ -239,6 +247,8 @@ class Build:
         reason = _reason_to_repeat_here(outcome)
         if reason and not self._has_stopped:
             running.local_reason = reason
+            said = (outcome.stdout + outcome.stderr).decode("utf-8", "replace").strip()
+            self._explain_local(running.edge, outcome.error or said)
             self._queue_local(outcome.key)
             return
         self._summary.remote += 1
@@ -369,13 +379,19 @@ class Build:
 def _reason_to_repeat_here(outcome: RemoteOutcome) -> str:
     """Why a command that failed in the sandbox is run again where it has all files; empty when its verdict is final.
 
-    The inputs of a tool are guessed from its command line. And ninja minds neither an output that is not made nor
-    a link that takes an hour.
+    The inputs of a tool are guessed from its command line, and those of a compile can be guessed wrong. And ninja
+    minds neither an output that is not made nor a link that takes an hour.
     """
+    from zbuild.inputs.missing_inputs import names_missing_file
+
     if outcome.result is not None and outcome.result.status is ResultStatus.TIMEOUT:
         return "ran longer than the farm allows"
     if outcome.error_code == OutputMissing.code:
         return "did not make all its outputs in the sandbox"
-    if outcome.exit_code and not outcome.error_code and outcome.analysis.kind == "tool":
+    if not outcome.exit_code or outcome.error_code:
+        return ""
+    if outcome.analysis.has_tool:
         return "failed in the sandbox, perhaps for want of an undeclared input"
+    if names_missing_file(outcome.stdout + outcome.stderr):
+        return "found no such file in the sandbox"
     return ""

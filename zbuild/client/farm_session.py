@@ -13,7 +13,7 @@ from zbuild.client.link import FarmLink
 from zbuild.client.remote_actions import RemoteActions
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
 from zbuild.errors import FarmUnreachable
-from zbuild.inputs.analysis import AnalysisContext, CommandDescription, Local, Remote, analyse
+from zbuild.inputs.analysis import AnalysisContext, CommandDescription, Local, LocalReason, Remote, analyse
 from zbuild.inputs.file_digests import FileDigests
 from zbuild.inputs.roots import Roots
 from zbuild.inputs.toolchain import Toolchain
@@ -90,18 +90,18 @@ class FarmSession:
         self._poller = None
 
     def analyse(self, description: CommandDescription) -> Remote | Local:
-        """What a command needs, or why it cannot be remote."""
-        return analyse(description, self._context)
+        """What a command needs, or why it cannot be remote.
+
+        One whose outputs must name the user's directories is analysed again with the user's own paths.
+        """
+        analysis = analyse(description, self._context)
+        if isinstance(analysis, Local) and analysis.reason is LocalReason.BUILD_PATH:
+            return self.analyse_with_own_paths(description)
+        return analysis
 
     def analyse_with_own_paths(self, description: CommandDescription) -> Remote | Local:
         """The same with the user's own paths in the sandbox."""
-        if self._own_context is None:
-            self._own_context = self._context.respelled(self._own_roots)
-        return analyse(description, self._own_context)
-
-    def canonical(self, path: str) -> str:
-        """The sandbox's spelling of a path that is relative to the build directory, or absolute."""
-        return self._context.roots.to_canonical(os.path.normpath(os.path.join(os.getcwd(), path)))
+        return analyse(description, self._with_own_paths())
 
     def start(self, key: int, request: RemoteRequest) -> None:
         """Have the farm run an edge.
@@ -206,6 +206,15 @@ class FarmSession:
             roots, self._toolchain, self._digests, environment=self._environment, facts_path=self._facts_path
         )
 
+    def _with_own_paths(self) -> AnalysisContext:
+        if self._own_context is None:
+            self._own_context = self._context.respelled(self._own_roots)
+        return self._own_context
+
+    def _context_for(self, analysis: Remote) -> AnalysisContext:
+        """The one that ``analysis`` was made with."""
+        return self._with_own_paths() if analysis.has_own_paths else self._context
+
     def _begun(self) -> RemoteActions:
         if self._actions is None:
             now_s = self._began_s = time.monotonic()
@@ -223,7 +232,7 @@ class FarmSession:
             if self._poller is not None:
                 self._link.register(self._poller)
             self._link.flush(now_s)
-            self._actions = RemoteActions(farm, self._link.blobs, self._builder, self._context)
+            self._actions = RemoteActions(farm, self._link.blobs, self._builder, self._context_for)
         return self._actions
 
 

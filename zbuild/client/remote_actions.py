@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 
 from zbuild.client.action_builder import ActionBuilder
 from zbuild.client.farm import FarmCore
@@ -32,13 +33,23 @@ from zbuild.storage.transfer import (
 
 
 class RemoteActions:
-    """All edges that are with the farm. ``take_outcomes`` yields those that have ended."""
+    """All edges that are with the farm. ``take_outcomes`` yields those that have ended.
 
-    def __init__(self, farm: FarmCore, transfer: BlobChannel, builder: ActionBuilder, context: AnalysisContext) -> None:
+    Args:
+        context_for: the context that an analysis was made with.
+    """
+
+    def __init__(
+        self,
+        farm: FarmCore,
+        transfer: BlobChannel,
+        builder: ActionBuilder,
+        context_for: Callable[[Remote], AnalysisContext],
+    ) -> None:
         self._farm = farm
         self._transfer = transfer
         self._builder = builder
-        self._context = context
+        self._context_for = context_for
         self._jobs: dict[int, RemoteJob] = {}
         self._by_action: dict[ActionId, list[RemoteJob]] = {}
         self._stored: set[Digest] = set()
@@ -159,7 +170,13 @@ class RemoteActions:
 
     def _fetch(self, job: RemoteJob, result: ActionResult) -> None:
         try:
-            sinks = job.files.open(result, job.request.depfile, job.request.is_restat, job.analysis, self._context)
+            sinks = job.files.open(
+                result,
+                job.request.depfile,
+                job.request.is_restat,
+                job.analysis,
+                self._context_for(job.analysis),
+            )
         except ZbuildError as error:
             self._end(job, exit_code=1, error=str(error), error_code=error.code)
             return
@@ -244,10 +261,11 @@ class RemoteActions:
             return False
         from zbuild.inputs.missing_inputs import missing_paths
 
-        directories = tuple(self._context.roots.to_canonical(path) for path in job.analysis.search_directories)
+        context = self._context_for(job.analysis)
+        directories = tuple(context.roots.to_canonical(path) for path in job.analysis.search_directories)
         named = missing_paths(job.files.stdout + job.files.stderr, job.analysis.working_directory, directories)
-        found = [self._context.roots.to_user(path) for path in named]
-        analysis = with_more_inputs(job.analysis, found, self._context)
+        found = [context.roots.to_user(path) for path in named]
+        analysis = with_more_inputs(job.analysis, found, context)
         if analysis is job.analysis:
             return False
         job.input_rounds += 1
@@ -257,12 +275,11 @@ class RemoteActions:
 
     def _with_own_paths(self, job: RemoteJob) -> bool:
         """A generated file names canonical paths: make it anew where it will be used."""
-        if job.has_own_paths or job.request.with_own_paths is None:
+        if job.analysis.has_own_paths or job.request.with_own_paths is None:
             return False
         analysis = job.request.with_own_paths()
         if not isinstance(analysis, Remote):
             return False
-        job.has_own_paths = True
         job.files.discard()
         self._again(job, analysis)
         return True
@@ -275,12 +292,13 @@ class RemoteActions:
     def _end(self, job: RemoteJob, *, exit_code: int, error: str = "", error_code: int = 0) -> None:
         job.apply(JobEvent.END)
         del self._jobs[job.key]
+        roots = self._context_for(job.analysis).roots
         outcome = RemoteOutcome(
             key=job.key,
             exit_code=exit_code,
-            stdout=self._context.roots.unmap_output(job.files.stdout),
-            stderr=self._context.roots.unmap_output(job.files.stderr),
-            error=os.fsdecode(self._context.roots.unmap_output(os.fsencode(error))),
+            stdout=roots.unmap_output(job.files.stdout),
+            stderr=roots.unmap_output(job.files.stderr),
+            error=os.fsdecode(roots.unmap_output(os.fsencode(error))),
             error_code=error_code,
             is_cached=job.is_cached,
             attempts=job.attempts,

@@ -52,7 +52,7 @@ class RemoteRequest:
     """What an edge asks of the farm.
 
     Attributes:
-        depfile: canonical path of the depfile among the outputs; empty for none.
+        depfile: absolute user path of the depfile among the outputs; empty for none.
         is_restat: outputs that come back unchanged keep their modification time.
         with_own_paths: the same command analysed with the user's own paths in place of canonical ones.
     """
@@ -112,7 +112,6 @@ class RemoteJob:
         self.input_rounds = 0
         self.attempts = 0
         self.is_cached = False
-        self.has_own_paths = False
         self.result: ActionResult | None = None
         self.files = ResultFiles()
         self.unfetched = 0

@@ -39,7 +39,7 @@ class ResultFiles:
         """The blobs to fetch and where each goes.
 
         Args:
-            depfile: canonical path of the depfile, whose paths are respelt; empty for none.
+            depfile: absolute user path of the depfile, whose paths are respelt; empty for none.
             is_restat: outputs that are here with the same bytes are left alone.
 
         Raises:
@@ -57,12 +57,12 @@ class ResultFiles:
         if result.status is not ResultStatus.SUCCESS:
             return wanted
         _check_declared(result, analysis, context)
-        marker = CANONICAL_MARKER if analysis.kind == "tool" else b""
+        marker = CANONICAL_MARKER if analysis.kind == "tool" and not analysis.has_own_paths else b""
         for output in result.outputs:
             path = context.roots.to_user(output.path)
             if output.kind is OutputKind.SYMLINK:
                 self._symlinks.append((context.roots.to_user(output.target), path))
-            elif output.path == depfile:
+            elif path == depfile:
                 text = MemorySink(output.digest)
                 self._depfile = (path, text)
                 wanted.append((output.digest, text))

@@ -16,7 +16,7 @@ from zbuild.inputs.launcher import unwrap
 from zbuild.inputs.link_inputs import find_link_inputs
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute
-from zbuild.inputs.shell import SimpleCommand, parse
+from zbuild.inputs.shell import BUILTINS, SimpleCommand, parse
 from zbuild.inputs.tool_inputs import gather_tool, use_program
 
 __all__ = [
@@ -131,6 +131,8 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         gathering.kind = "archive"
     elif name in _LINKERS:
         gathering.kind = "link"
+    elif argv[0] not in BUILTINS and argv[:3] != (argv[0], "-E", "rm"):
+        gathering.has_tool = True
 
 
 def _gather_script(gathering: Gathering, command: SimpleCommand, argv: tuple[str, ...], text: str, depth: int) -> None:

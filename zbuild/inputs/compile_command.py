@@ -44,6 +44,8 @@ class CompileCommand:
         input_files, input_directories: further files that are read; directories of which anything may be.
         extra_outputs: files that it may make besides ``output``.
         cpu_flags: words such as ``-march=native`` that mean the machine the compiler runs on.
+        own_path_flag: the flag for which what it makes must name the user's own directories; empty for none.
+        pch_flag: the word that has clang make a precompiled header; empty for none.
         local_reason, local_detail: why it must run on the client, if it must.
     """
 
@@ -70,6 +72,8 @@ class CompileCommand:
         self.extra_outputs: list[str] = []
         self.cpu_flags: list[str] = []
         self.response_files: list[str] = []
+        self.own_path_flag = ""
+        self.pch_flag = ""
         self.local_reason: LocalReason | None = None
         self.local_detail = ""
 

@@ -31,8 +31,13 @@ def gather_compile(gathering: Gathering, command: SimpleCommand, argv: tuple[str
     parsed = parse_compile(argv, lambda word: gathering.read_response_file(word, directory))
     if parsed.local_reason is not None:
         raise StayLocal(parsed.local_reason, parsed.local_detail)
+    if parsed.own_path_flag and gathering.roots.is_canonical:
+        raise StayLocal(LocalReason.BUILD_PATH, parsed.own_path_flag)
     if parsed.cpu_flags:
         _spell_out_cpu(gathering, command, parsed, compiler)
+    if parsed.pch_flag:
+        # Files of the sandbox have times of their own, and clang compares those of headers with what it notes here.
+        gathering.replacements.append((command, parsed.pch_flag, f"{parsed.pch_flag} -Xclang -fno-pch-timestamp"))
     gathering.kind = "link" if parsed.is_link else "compile"
     _add_named_files(gathering, parsed, directory)
     if parsed.sources:
@@ -45,10 +50,21 @@ def _spell_out_cpu(gathering: Gathering, command: SimpleCommand, parsed: Compile
     """``-march=native`` would mean the worker's CPU; the flags that the driver makes of it here mean this one."""
     flags = tuple(dict.fromkeys(parsed.cpu_flags))
     spelled = gathering.context.toolchain.native_flags(compiler, flags)
-    if spelled is None or any(flag not in gathering.description.command for flag in flags):
+    if spelled is None:
         raise StayLocal(LocalReason.NATIVE_CPU, " ".join(flags))
     for position, flag in enumerate(parsed.cpu_flags):
-        gathering.replacements.append((command, flag, " ".join(spelled) if position == 0 else ""))
+        replacement = " ".join(spelled) if position == 0 else ""
+        holders = [] if flag in gathering.description.command else _holders(gathering, command, parsed, flag)
+        for path in holders:
+            gathering.response[path] = re.sub(rf"(?<!\S){re.escape(flag)}(?!\S)", replacement, gathering.response[path])
+        if not holders:
+            gathering.replacements.append((command, flag, replacement))
+
+
+def _holders(gathering: Gathering, command: SimpleCommand, parsed: CompileCommand, flag: str) -> list[str]:
+    """The response files that hold ``flag``."""
+    paths = [absolute(path, command.working_directory) for path in parsed.response_files]
+    return [path for path in dict.fromkeys(paths) if flag in gathering.response.get(path, "").split()]
 
 
 def _add_named_files(gathering: Gathering, parsed: CompileCommand, directory: str) -> None:
@@ -82,6 +98,8 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
     # Whether one of the build directory exists yet depends on which edges have run: the key must not.
     given = (*request.directories.quote, *request.directories.include, *request.directories.system)
     gathering.directories.update(path for path in given if gathering.roots.is_in_build(path))
+    for spelled in (*parsed.quote_dirs, *parsed.include_dirs, *parsed.system_dirs, *parsed.after_dirs):
+        gathering.add_crossed(spelled, directory)
     gathering.unsure += result.unsure
     gathering.uncacheable += result.time_macros
     gathering.search_directories += [directory, *request.directories.quote, *request.directories.include]
@@ -148,6 +166,8 @@ def _add_linked(gathering: Gathering, parsed: CompileCommand, directory: str, co
     for path in parsed.link_inputs:
         gathering.add_spelled(path, directory)
     named = [absolute(path, directory) for path in (*parsed.link_inputs, *parsed.input_files)]
+    for spelled in parsed.library_dirs:
+        gathering.add_crossed(spelled, directory)
     library_dirs = [absolute(path, directory) for path in parsed.library_dirs if path and "$" not in path]
     library_dirs += context.include_path["LIBRARY_PATH"]
     builtin = context.toolchain.search_directories(compiler, "c", tuple(parsed.tool_flags))

@@ -41,6 +41,7 @@ class _Parser:
         self._by_output: list[tuple[str, ...]] = []
         self._writes_depfile = False
         self._has_depfile = False
+        self._clang_flag = ""
 
     def read(self, words: list[str], depth: int) -> None:
         if depth > limits.RESPONSE_FILE_NESTING:
@@ -90,8 +91,8 @@ class _Parser:
             self._take_passed_on(word)
         elif word.startswith(("-fdump-", "-fopt-info", "-fcompare-debug")):
             self.command.stay_local(LocalReason.UNKNOWN_OUTPUTS, word)
-        elif word.startswith("-fprofile-dir") or word == "-fprofile-values":
-            self.command.stay_local(LocalReason.BUILD_PATH, word)
+        elif word.startswith("-fprofile-dir"):
+            self.command.own_path_flag = word
         else:
             for prefix in driver_flags.JOINED_LONG:
                 if word.startswith(prefix):
@@ -264,7 +265,21 @@ class _Parser:
         self.read([value], 1)
 
     def _act_clang(self, flag: str, value: str) -> None:
-        if value.startswith(("-load", "-include-pch", "-fmodule", "-emit")):
+        """``-Xclang -include -Xclang FILE``: the front end's flags come one word at a time.
+
+        A precompiled header of clang names the files that it was made of, and clang compares them with what is there.
+        """
+        pending, self._clang_flag = self._clang_flag, ""
+        if pending == "-include":
+            self.command.forced_includes.append(value)
+        elif pending == "-include-pch":
+            self.command.input_files.append(value)
+            self.command.own_path_flag = pending
+        elif value in ("-include", "-include-pch"):
+            self._clang_flag = value
+        elif value == "-emit-pch":
+            self.command.pch_flag = self.command.own_path_flag = value
+        elif value.startswith(("-load", "-fmodule", "-emit")):
             self.command.stay_local(LocalReason.SHELL_SYNTAX, f"{flag} {value}")
 
     def _act_depfile(self, _flag: str, value: str) -> None:
@@ -304,8 +319,10 @@ class _Parser:
         self.command.stay_local(LocalReason.UNKNOWN_OUTPUTS, f"{flag} {value}")
 
     def _act_instrumented(self, flag: str, _value: str) -> None:
-        """The object names the directory where the program will write its counters: the sandbox's would be wrong."""
-        self.command.stay_local(LocalReason.BUILD_PATH, flag)
+        """The object names the directory where the program will write its counters: it must be the user's."""
+        self.command.own_path_flag = flag
+        if flag in ("--coverage", "-coverage", "-ftest-coverage"):
+            self._by_output.append((".gcno",))
 
     def _act_profile(self, flag: str, value: str) -> None:
         """gcc looks for ``<mangled working directory>#name.gcda`` unless it is given one file."""

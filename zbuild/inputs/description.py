@@ -54,6 +54,8 @@ class Remote(NamedTuple):
         properties: names of the platform properties it depends on, sorted.
         is_cacheable, uncacheable_reason: False when the result depends on the time.
         unsure: what could not be predicted; the run may fail for want of a file.
+        has_tool: a program runs whose inputs are guessed, alone or beside a compiler.
+        has_own_paths: "canonical" paths are the user's own in this one.
         kind: "compile", "link", "archive" or "tool".
         search_directories: user paths where names in messages of a failed run may belong.
     """
@@ -72,6 +74,8 @@ class Remote(NamedTuple):
     unsure: tuple[str, ...]
     kind: str
     search_directories: tuple[str, ...]
+    has_own_paths: bool = False
+    has_tool: bool = False
 
 
 Analysis = Remote | Local

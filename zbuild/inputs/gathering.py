@@ -45,6 +45,7 @@ class Gathering:
         self.roots = context.roots
         self.working_directory = absolute(description.working_directory, "/")
         self.kind = "tool"
+        self.has_tool = False
         self.files: set[str] = set()
         self.inline: dict[str, bytes] = {}
         self.directories: set[str] = {self.working_directory}
@@ -76,10 +77,14 @@ class Gathering:
 
     def add_spelled(self, word: str, working_directory: str) -> bool:
         """As ``add_file``, with the directories on the way that the spelling leaves again by ``..``."""
+        self.add_crossed(word, working_directory)
+        return self.add_file(absolute(word, working_directory))
+
+    def add_crossed(self, word: str, working_directory: str) -> None:
+        """The directories on the way of a path that leaves them again by ``..``: the kernel goes through them."""
         if "/.." in word:
             crossed = crossed_directories(word, working_directory)
             self.directories.update(path for path in crossed if self.context.tree.has_directory(path))
-        return self.add_file(absolute(word, working_directory))
 
     def add_directory_content(self, path: str, *, is_declared: bool = False) -> None:
         """A directory that a command names: all that is in it, if that is not the whole build.
@@ -171,6 +176,8 @@ class Gathering:
             unsure=tuple(self.unsure),
             kind=self.kind,
             search_directories=tuple(dict.fromkeys(self.search_directories)),
+            has_own_paths=not roots.is_canonical,
+            has_tool=self.has_tool,
         )
 
     def _add_named_variables(self) -> None:

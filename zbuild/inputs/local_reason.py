@@ -17,7 +17,7 @@ class LocalReason(enum.StrEnum):
     TOOL_OUTSIDE = "tool outside system and source directories"
     NATIVE_CPU = "tuned for this machine's CPU in a way the compiler does not spell out"
     UNKNOWN_OUTPUTS = "makes files whose names are not known beforehand"
-    BUILD_PATH = "profile data names the build directory"
+    BUILD_PATH = "reads profile data by the name of the build directory"
     VERSION_CONTROL = "reads the state of version control"
     NESTED_BUILD = "runs another build"
     TOO_MANY_INPUTS = "too many inputs"

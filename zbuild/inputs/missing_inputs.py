@@ -52,9 +52,15 @@ _PATTERNS = tuple(
         rf"{_PATH}, needed by [^,\s]+, not found",
     )
 )
+_MISSING = re.compile(rb"No such file or directory|\bfile not found|\bcannot find ", re.IGNORECASE)
 _MODULE = re.compile(r"(?:ModuleNotFoundError|ImportError): No module named ['\"]([\w.]+)['\"]")
 _LIBRARY = re.compile(r"(?:cannot find|unable to find library) -l(:?)([\w.+-]+)")
 _CMAKE_LIST = re.compile(r"(?:file|include|configure_file)[^\n]*(?:failed|could not find)[^\n]*:\s*\n\s*\n?\s+(\S+)")
+
+
+def names_missing_file(output: bytes) -> bool:
+    """Whether a compiler or a linker gave up for want of a file."""
+    return _MISSING.search(output[-limits.MISSING_OUTPUT_BYTES :]) is not None
 
 
 def missing_paths(output: bytes, working_directory: str, search_directories: Iterable[str]) -> list[str]:

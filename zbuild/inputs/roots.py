@@ -50,6 +50,7 @@ class Roots:
                 raise BadInput(f"cannot use {path!r} as a source or build directory: need an absolute path below /")
         self.source_root = absolute(source_root, "/")
         self.build_dir = absolute(build_dir, "/")
+        self.is_canonical = is_canonical
         real_source, real_build = os.path.realpath(self.source_root), os.path.realpath(self.build_dir)
         if is_canonical:
             pair = _canonical_pair(real_source, real_build, keeps_relative_paths)

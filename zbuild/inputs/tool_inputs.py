@@ -52,6 +52,8 @@ _GLUED_FLAG = re.compile(r"-[A-Za-z](?=[./\w])")
 _RUNS_VERSION_CONTROL = re.compile(
     r"['\"]git['\"]|\bgit\s+(?:describe|rev-parse|log|diff|status|show|ls-files)\b|GIT_EXECUTABLE"
 )
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
+"""A shell script outside system and sources is a version manager's shim: what it runs is not to be seen in it."""
 _SHELL_NAMES = ("sh", "bash", "dash", "perl", "awk", "gawk", "mawk", "sed", "m4")
 
 
@@ -86,6 +88,7 @@ def use_program(gathering: Gathering, command: SimpleCommand, word: str) -> str:
         StayLocal: there is none, or it is neither of the system nor of the project.
     """
     if "/" in word and (made := absolute(word, command.working_directory)) in gathering.outputs:
+        _find_loaded(gathering, [path for path in gathering.files if path.endswith(".so") or ".so." in path])
         return made
     path = locate(gathering, command, word)
     if path is None:
@@ -104,6 +107,8 @@ def use_program(gathering: Gathering, command: SimpleCommand, word: str) -> str:
             words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
         if words:
             interpreter = use_program(gathering, command, words[0])
+            if os.path.basename(words[0]) in _SHELLS and not gathering.roots.is_inside(path):
+                raise StayLocal(LocalReason.TOOL_OUTSIDE, path)
             _add_scripts(gathering, command, (words[0], path), interpreter)
     elif head.startswith(b"\x7fELF"):
         _add_loaded(gathering, path)
@@ -125,8 +130,20 @@ def _add_loaded(gathering: Gathering, path: str) -> None:
         gathering.add_file(f"{os.path.dirname(os.path.dirname(path))}/pyvenv.cfg")
         gathering.properties.add(f"tool:{os.path.realpath(path)}")
         return
-    for library in closure(path, gathering.context.include_path["LD_LIBRARY_PATH"])[1:]:
+    loaded = closure(path, gathering.context.include_path["LD_LIBRARY_PATH"])[1:]
+    for library in loaded:
         gathering.add_file(library)
+    _find_loaded(gathering, loaded)
+
+
+def _find_loaded(gathering: Gathering, libraries: list[str]) -> None:
+    """A program's run path names the user's directories, which in the sandbox have other names."""
+    roots = gathering.roots
+    directories = sorted({roots.to_canonical(os.path.dirname(path)) for path in libraries if roots.is_inside(path)})
+    if roots.is_canonical and directories:
+        given = gathering.environment.get("LD_LIBRARY_PATH", "")
+        searched = dict.fromkeys([*(given.split(":") if given else []), *directories])
+        gathering.environment["LD_LIBRARY_PATH"] = ":".join(searched)
 
 
 def _is_virtual_python(path: str) -> bool:

@@ -118,10 +118,37 @@ def test_native_is_spelled_out_for_the_clients_cpu(tree: BuildTree) -> None:
     assert command.endswith(" -c ../a.c -o a.o")
 
 
-def test_native_from_elsewhere_than_the_command_line_stays(tree: BuildTree) -> None:
+def test_native_in_a_response_file_is_spelled_out_there(tree: BuildTree) -> None:
     tree.write("a.c")
-    tree.write("build/flags", "-march=native")
-    assert tree.reason("cc @flags -c ../a.c -o a.o", "a.o") is LocalReason.NATIVE_CPU
+    tree.write("build/flags", "-O2 -march=native -DX=-march=native")
+    analysis = tree.remote("cc @flags -c ../a.c -o a.o", "a.o")
+    text = dict(analysis.inline_inputs)["/zb/src/zb-build/flags"].decode()
+    assert text.startswith("-O2 -march=") and text.endswith(" -DX=-march=native")
+    assert " -march=native" not in text
+
+
+def test_an_include_directory_may_climb_out_of_one_that_holds_nothing_staged(tree: BuildTree) -> None:
+    """CMakeLists.txt in build/cmake that says ``-I.../build/cmake/../../lib``."""
+    tree.write("a.c", '#include "x.h"\n')
+    tree.write("lib/x.h")
+    tree.write("contrib/cmake/CMakeLists.txt")
+    analysis = tree.remote("cc -I../contrib/cmake/../../lib -c ../a.c -o a.o", "a.o", inputs=("../a.c",))
+    assert {"/zb/src/contrib", "/zb/src/contrib/cmake"} <= set(analysis.directories)
+    assert tree.files(analysis) == {"a.c", "lib/x.h"}
+
+
+def test_an_instrumented_object_is_made_under_the_users_own_paths(tree: BuildTree) -> None:
+    """It names the file that the program will write its counters to."""
+    tree.write("a.c")
+    command = CommandDescription("cc --coverage -c ../a.c -o a.o", str(tree.build), ("../a.c",), ("a.o",))
+    canonical = analyse(command, tree.context)
+    assert isinstance(canonical, Local)
+    assert canonical.reason is LocalReason.BUILD_PATH
+
+    own = analyse(command, tree.context.respelled(Roots(str(tree.source), str(tree.build), is_canonical=False)))
+    assert isinstance(own, Remote)
+    assert own.has_own_paths
+    assert OutputSpec(f"{tree.build}/a.gcno", optional=True) in own.outputs
 
 
 def test_the_time_makes_a_result_uncacheable_and_that_is_said(tree: BuildTree) -> None:
@@ -161,7 +188,7 @@ def test_headers_elsewhere_are_staged_where_they_are(tree: BuildTree, tmp_path: 
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("cc --coverage -c ../a.c -o a.o", LocalReason.BUILD_PATH),
+        ("cc -fprofile-use -c ../a.c -o a.o", LocalReason.BUILD_PATH),
         ("cc -c ../a.c -o ../a.o", LocalReason.OUTPUT_OUTSIDE),
         ("cc -c ../a.c -o a.o 2>/var/log/x", LocalReason.OUTPUT_OUTSIDE),
         ("cc $(pkg-config --cflags x) -c ../a.c -o a.o", LocalReason.SHELL_SYNTAX),

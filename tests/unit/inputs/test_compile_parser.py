@@ -94,6 +94,7 @@ def test_sysroot_and_tool_directories_change_the_builtin_search() -> None:
         ("-ftime-trace", {"d/x.c.json"}),
         ("-save-temps=obj", {"d/x.c.i", "d/x.c.s"}),
         ("-save-temps", {"d/x.c.i", "d/x.c.ii", "d/x.c.s"}),
+        ("--coverage", {"d/x.c.gcno"}),
         ("-Wl,-Map=x.map", {"x.map"}),
         ("-Wa,-adhln=x.lst", {"x.lst"}),
     ],
@@ -109,11 +110,8 @@ def test_outputs_besides_the_object_are_known(flags: str, outputs: set[str]) -> 
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ("--coverage", LocalReason.BUILD_PATH),
-        ("-fprofile-arcs", LocalReason.BUILD_PATH),
         ("-fprofile-use", LocalReason.BUILD_PATH),
         ("-fprofile-use=dir", LocalReason.BUILD_PATH),
-        ("-fprofile-generate=dir", LocalReason.BUILD_PATH),
         ("-fdump-tree-all", LocalReason.UNKNOWN_OUTPUTS),
         ("-fopt-info-vec=x", LocalReason.UNKNOWN_OUTPUTS),
         ("-dumpdir d/", LocalReason.UNKNOWN_OUTPUTS),
@@ -124,6 +122,25 @@ def test_outputs_besides_the_object_are_known(flags: str, outputs: set[str]) -> 
 )
 def test_flags_that_need_the_client(flags: str, reason: LocalReason) -> None:
     assert parsed(f"gcc {flags} -o x.o -c x.c").local_reason is reason
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *("--coverage", "-fprofile-arcs", "-fprofile-generate=dir", "-fprofile-dir=d"),
+        *("-Xclang -emit-pch", "-Xclang -include-pch -Xclang x.pch"),
+    ],
+)
+def test_flags_that_put_the_users_directories_into_outputs(flags: str) -> None:
+    command = parsed(f"clang {flags} -o x.o -c x.c")
+    assert command.local_reason is None
+    assert command.own_path_flag
+
+
+def test_the_front_ends_flags_are_read_through_the_drivers() -> None:
+    command = parsed("clang -Xclang -include-pch -Xclang d/x.pch -Xclang -include -Xclang d/x.h -c x.c")
+    assert "d/x.pch" in command.input_files
+    assert command.forced_includes == ["d/x.h"]
 
 
 def test_flags_that_mean_this_machine_are_found() -> None:
