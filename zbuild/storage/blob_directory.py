@@ -8,8 +8,9 @@ mode 0555, and a hard link shares its inode's mode, so the executable form is a 
 has, too. Several processes may use one directory at once: files only ever appear whole, by rename,
 and two writers of one blob write the same bytes.
 
-A file's bytes are verified once per process, before they are first served; afterwards an unchanged
-inode, size and modification time vouch for them. Access times order the blobs for eviction.
+A file's bytes are verified before a process first stages or links them; afterwards an unchanged inode, size and
+modification time vouch for them there. What is read to be sent is verified each time. Access times order the blobs
+for eviction.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from blake3 import blake3
 from zbuild import digest as digests
 from zbuild.digest import READ_BYTES, Digest
 from zbuild.errors import BadInput, BlobCorrupt, BlobMissing, StoreFailed
-from zbuild.limits import QUARANTINE_FILES, USE_RESOLUTION_S, USES_BATCH
+from zbuild.limits import USE_RESOLUTION_S, USES_BATCH
 from zbuild.storage.blob_files import BLOB_MTIME_NS, EXECUTABLE_SUFFIX, BlobFiles
 from zbuild.storage.blob_writer import BlobWriter
 
@@ -127,12 +128,14 @@ class BlobDirectory:
         """
         path = self.path_of(digest)
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return self._files.mending(path, lambda: os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
         except OSError as error:
             self._files.refuse("read", digest, error)
 
     def read(self, digest: Digest, offset: int = 0, length: int | None = None) -> bytes:
         """At most ``length`` bytes from ``offset``, all that there are when it is None.
+
+        A blob is verified anew whenever its beginning is read: a disk that decays changes neither inode nor times.
 
         Raises:
             BlobMissing, BlobCorrupt, StoreFailed
@@ -140,6 +143,8 @@ class BlobDirectory:
         wanted_bytes = max(0, digest.size_bytes - offset)
         if length is not None:
             wanted_bytes = min(wanted_bytes, length)
+        if offset == 0 and wanted_bytes < digest.size_bytes:
+            self._files.verified_inodes.pop(self._files.location(digest.hash), None)
         descriptor = self.open(digest)
         try:
             data = os.pread(descriptor, wanted_bytes, offset)
@@ -153,6 +158,8 @@ class BlobDirectory:
             self._files.refuse("read", digest, error)
         finally:
             os.close(descriptor)
+        if offset == 0 and wanted_bytes == digest.size_bytes and digests.of_bytes(data) != digest:
+            self._quarantine(digest, self._files.location(digest.hash))
         return data
 
     def path_of(self, digest: Digest, executable: bool = False) -> str:
@@ -210,14 +217,16 @@ class BlobDirectory:
 
     def _verify(self, digest: Digest, path: str) -> None:
         try:
-            status = os.stat(path)
+            status = self._files.mending(path, lambda: os.lstat(path))
             if (
                 self._files.verified_inodes.get(path) == status.st_ino
                 and status.st_mtime_ns == BLOB_MTIME_NS
                 and status.st_size == digest.size_bytes
             ):
                 return
-            found = digests.of_file(path)
+            if not stat.S_ISREG(status.st_mode):
+                self._quarantine(digest, path)
+            found = self._files.mending(path, lambda: digests.of_file(path))
             if found.hash != digest.hash:
                 self._quarantine(digest, path)
             if found != digest:
@@ -232,14 +241,12 @@ class BlobDirectory:
 
     def _quarantine(self, digest: Digest, path: str) -> NoReturn:
         self._files.verified_inodes.pop(path, None)
-        directory = self._files.quarantine
-        kept = os.path.join(directory, f"{os.path.basename(path)}.{time.time_ns()}")
-        os.rename(path, kept)
-        with os.scandir(directory) as entries:
-            by_age = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_ctime_ns)
-        for entry in by_age[:-QUARANTINE_FILES]:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+        try:
+            kept = self._files.put_aside(path)
+        except FileNotFoundError:
+            raise BlobMissing(f"blob {digest.short} is not in {self.path}") from None
+        except OSError as error:
+            self._files.refuse("quarantine", digest, error)
         raise BlobCorrupt(f"blob {digest.short} has other bytes than its digest says; moved to {kept}")
 
     def _make_executable(self, digest: Digest, path: str) -> None:

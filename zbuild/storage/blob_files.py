@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 import time
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 from zbuild.digest import Digest
 from zbuild.errors import StoreFailed
+from zbuild.limits import QUARANTINE_FILES
 from zbuild.storage.scratch_directory import ScratchDirectory
 
 BLOB_MTIME_NS = 946_684_800 * 10**9
@@ -17,6 +21,8 @@ BLOB_MTIME_NS = 946_684_800 * 10**9
 EXECUTABLE_SUFFIX = ".x"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+T = TypeVar("T")
 
 
 class BlobFiles:
@@ -52,8 +58,10 @@ class BlobFiles:
 
     def has(self, digest: Digest) -> bool:
         """Whether a file of the right name and size is there. Raises StoreFailed."""
+        path = self.location(digest.hash)
         try:
-            return os.stat(self.location(digest.hash)).st_size == digest.size_bytes
+            status = self.mending(path, lambda: os.lstat(path))
+            return status.st_size == digest.size_bytes and stat.S_ISREG(status.st_mode)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -65,18 +73,57 @@ class BlobFiles:
         Raises:
             OSError: the disk refused.
         """
-        os.fchmod(descriptor, 0o555 if path.endswith(EXECUTABLE_SUFFIX) else 0o444)
+        os.fchmod(descriptor, _mode_of(path))
         os.utime(descriptor, ns=(time.time_ns(), BLOB_MTIME_NS))
         if self._is_durable:
             os.fsync(descriptor)
         try:
-            os.rename(source, path)
+            self.mending(path, lambda: os.rename(source, path))
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             os.rename(source, path)
         status = os.fstat(descriptor)
         self.verified_inodes[path] = status.st_ino
         self.stored_bytes += status.st_size
+
+    def mending(self, path: str, step: Callable[[], T]) -> T:
+        """What ``step`` returns. If the modes of a blob or of its directory are in its way, they are set right first.
+
+        Raises:
+            OSError: as ``step``.
+        """
+        try:
+            return step()
+        except PermissionError:
+            if not self._mend_modes(path):
+                raise
+            return step()
+
+    def put_aside(self, path: str) -> str:
+        """Move what should be a blob and is not into quarantine, where the newest QUARANTINE_FILES stay; its new path.
+
+        Raises:
+            OSError: it cannot be moved; FileNotFoundError when another process has done so.
+        """
+        os.makedirs(self.quarantine, 0o700, exist_ok=True)
+        kept = os.path.join(self.quarantine, f"{os.path.basename(path)}.{time.time_ns()}")
+        os.rename(path, kept)
+        with os.scandir(self.quarantine) as entries:
+            by_age = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_ctime_ns)
+        for entry in by_age[:-QUARANTINE_FILES]:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+        return kept
+
+    def _mend_modes(self, path: str) -> bool:
+        """Give a blob and its directory the modes that they were made with; whether any was another."""
+        is_changed = False
+        for each, mode in ((os.path.dirname(path), 0o700), (path, _mode_of(path))):
+            with contextlib.suppress(OSError):
+                if os.lstat(each).st_mode & mode != mode:
+                    os.chmod(each, mode)
+                    is_changed = True
+        return is_changed
 
     def refuse(self, verb: str, digest: Digest, error: OSError) -> NoReturn:
         """Raises StoreFailed: ``cannot store blob 9f2c01aa.../1204: disk full (need 1204 B, free 0 B)``."""
@@ -88,3 +135,7 @@ class BlobFiles:
             return f"{error.strerror} ({self.path})"
         space = os.statvfs(self.path)
         return f"disk full (need {needed_bytes} B, free {space.f_bavail * space.f_frsize} B)"
+
+
+def _mode_of(path: str) -> int:
+    return 0o555 if path.endswith(EXECUTABLE_SUFFIX) else 0o444

@@ -12,6 +12,8 @@ from zbuild.digest import Digest
 from zbuild.errors import BlobCorrupt, StoreFailed
 from zbuild.storage.blob_files import BlobFiles
 
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
 
 class BlobWriter:
     """One blob on its way in, as a context manager: committed whole, or gone without a trace.
@@ -90,8 +92,11 @@ class BlobWriter:
 
     def _open(self) -> None:
         if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._temporary, flags, 0o600)
+            try:
+                self._descriptor = os.open(self._temporary, _NEW_FILE, 0o600)
+            except FileNotFoundError:
+                self._files.scratch.remake()
+                self._descriptor = os.open(self._temporary, _NEW_FILE, 0o600)
 
     def _verified_digest(self) -> Digest:
         if self._hasher is None:

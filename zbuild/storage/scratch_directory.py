@@ -24,12 +24,29 @@ class ScratchDirectory:
     def __init__(self, parent: str) -> None:
         os.makedirs(parent, 0o700, exist_ok=True)
         self.path = os.path.join(parent, os.urandom(8).hex())
+        self._parent = parent
         self._numbers = itertools.count()
-        gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock = -1
+        self._make()
+
+    def remake(self) -> None:
+        """Make the directory again after somebody has removed it. Paths given out before are below the new one.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        os.makedirs(self._parent, 0o700, exist_ok=True)
+        self._make()
+
+    def _make(self) -> None:
+        gate = os.open(self._parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Nobody may find a directory between its making and its locking: the parent's lock covers both.
             fcntl.flock(gate, fcntl.LOCK_EX)
-            _remove_abandoned(parent)
+            _remove_abandoned(self._parent)
             os.mkdir(self.path, 0o700)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX)

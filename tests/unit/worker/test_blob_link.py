@@ -55,10 +55,12 @@ def test_a_fetch_that_the_disk_refuses_fails_and_the_next_one_is_made(tmp_path: 
     link = BlobLink(blobs, Wakeup())
     digest = next(iter(BLOBS))
     os.rename(tmp_path / "blobs/tmp", tmp_path / "gone")
+    (tmp_path / "blobs/tmp").symlink_to("/dev/null/nothing")
     greenlet = fetching(link, [digest])
     answer_all(link)
-    with pytest.raises(StoreFailed, match="No such file"):
+    with pytest.raises(StoreFailed, match="Not a directory"):
         greenlet.get(timeout=10)
+    (tmp_path / "blobs/tmp").unlink()
     os.rename(tmp_path / "gone", tmp_path / "blobs/tmp")
     greenlet = fetching(link, [digest])
     answer_all(link)
