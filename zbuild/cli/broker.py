@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from zbuild.cli import instruments
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
 from zbuild.cli.stop_signals import StopSignals
 from zbuild.cli.store_process import BLOBS, StoreProcess
@@ -73,6 +74,7 @@ def _serve_control(
     lifeline: int | None,
     log: Log,
 ) -> None:
+    instruments.install("broker", os.environ)
     from zbuild.coordinator.broker import Broker
     from zbuild.coordinator.core import BrokerCore
     from zbuild.coordinator.published_results import PublishedResults

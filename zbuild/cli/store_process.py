@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+from zbuild.cli import instruments
 from zbuild.errors import StoreFailed
 from zbuild.limits import DAEMON_START_S, ENDPOINT_BYTES
 from zbuild.module_process import module_argv, module_environment
@@ -71,6 +72,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     log = Log(sys.stderr.buffer, time.time)
     try:
+        instruments.install("store", os.environ)
         with socket.socket(fileno=int(lifeline)) as link:
             blobs = BlobDirectory(os.path.join(directory, BLOBS), is_durable=False)
             StoreServer(endpoint, blobs, int(capacity_bytes), link, log).run()

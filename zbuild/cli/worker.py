@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from zbuild.cli import instruments
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
 from zbuild.config import WorkerConfig, normalise_endpoint
 from zbuild.errors import ExitCode, LockHeld, StoreFailed, ZbuildError
@@ -55,6 +56,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
     with claimed(directory, lock):
         # The spawner must fork before gevent and zmq are imported: neither survives a fork.
         spawner = start_spawner()
+        instruments.install("worker", os.environ)
         from zbuild.cli.worker_assembly import assemble
 
         agent = assemble(config, broker, directory, blob_directory, spawner, lifeline, log)
