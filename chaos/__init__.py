@@ -1,0 +1,1 @@
+"""Real brokers, workers, stores and clients, and everything that can go wrong around them."""

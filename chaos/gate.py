@@ -1,0 +1,63 @@
+"""All scenarios, several at once, each with its own supervisor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from chaos.scenario import SCENARIOS, Scenario
+from tests.integration.tree import client_environment
+
+FULL_SEEDS = 10
+"""Runs of each scenario in the full gate."""
+
+Result = dict[str, Any]
+
+
+def run_gate(seed: int, jobs: int, *, is_full: bool, show: Callable[[Result], None]) -> list[Result]:
+    """Run every scenario: once in the quick gate, FULL_SEEDS times in the full one.
+
+    Args:
+        jobs: runs at once. Most of a run is waiting, so there may be more than processors.
+        show: is told each result when it comes.
+
+    Returns:
+        The results in the order of the scenarios.
+    """
+    seeds = range(seed, seed + (FULL_SEEDS if is_full else 1))
+    # The longest first: none of them then begins when all others have ended.
+    order = sorted(SCENARIOS.values(), key=lambda scenario: -scenario.timeout_s)
+    processes: set[subprocess.Popen[str]] = set()
+    results: list[Result] = []
+
+    def run(scenario: Scenario, run_seed: int) -> Result:
+        size = "--full" if is_full else "--quick"
+        command = [sys.executable, "-m", "chaos", scenario.name, "--seed", str(run_seed), "--json", size]
+        process = subprocess.Popen(command, env=client_environment(), stdout=subprocess.PIPE, text=True)
+        processes.add(process)
+        stdout, _ = process.communicate()
+        processes.discard(process)
+        if not stdout.strip():
+            text = f"ended with {process.returncode} and no result"
+            return {"scenario": scenario.name, "seed": run_seed, "violations": [text], "total_s": 0.0}
+        result: Result = json.loads(stdout.strip().splitlines()[-1])
+        return result
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(run, scenario, run_seed) for scenario in order for run_seed in seeds]
+        try:
+            for future in as_completed(futures):
+                results.append(future.result())
+                show(results[-1])
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            for process in list(processes):
+                process.terminate()
+            raise
+    names = list(SCENARIOS)
+    return sorted(results, key=lambda result: (names.index(result["scenario"]), result["seed"]))

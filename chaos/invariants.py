@@ -1,0 +1,131 @@
+"""What must hold over the history of a real farm: the simulator's invariants (zbuild/testing/checkers.py)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from chaos.history import Event
+from zbuild.digest import Digest, of_file
+from zbuild.errors import BadInput
+from zbuild.model.action import decode_result
+from zbuild.storage.blob_files import EXECUTABLE_SUFFIX
+
+
+class _Life:
+    """What one life of a broker has granted."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.leased: dict[str, tuple[int, str]] = {}
+        self.accepting: tuple[str, bool] = ("", False)
+
+
+def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> Iterator[str]:
+    """Leases and publications: one holder at a time, one publication, only under the current lease."""
+    lives: dict[int, _Life] = {}
+    published: set[str] = set()
+    for event in events:
+        if event["role"] != "broker":
+            continue
+        life = lives.setdefault(event["pid"], _Life())
+        action = event.get("action", "")
+        match event["event"]:
+            case "life":
+                life.epoch = event["epoch"]
+            case "grant":
+                if action in life.leased:
+                    yield f"{action[:8]} is leased to {event['worker']} and to {life.leased[action][1]} at once"
+                life.leased[action] = (event["attempt"], event["worker"])
+            case "complete":
+                held = life.leased.get(action)
+                is_current = held == (event["attempt"], event["worker"]) and event["epoch"] == life.epoch
+                life.accepting = (action, is_current and event["status"] == "SUCCESS")
+            case "requeue" | "forget":
+                life.leased.pop(action, None)
+            case "publish":
+                if life.accepting != (action, True):
+                    yield f"{action[:8]} was published without a success under its current lease"
+                if action in published and is_cache_whole:
+                    yield f"{action[:8]} was published twice"
+            case "committed":
+                published.update(event["actions"])
+            case "remove":
+                published.discard(action)
+
+
+def check_not_rerun(events: Iterable[Event]) -> Iterator[str]:
+    """Nothing begins to run whose result was kept before."""
+    kept: set[str] = set()
+    for event in events:
+        if event["event"] == "committed":
+            kept.update(event["actions"])
+        elif event["event"] == "remove":
+            kept.discard(event["action"])
+        elif event["event"] == "run" and event["action"] in kept:
+            yield f"{event['action'][:8]} ran again after its result was kept"
+
+
+def runs_again(events: Iterable[Event]) -> int:
+    """How many runs were begun beyond the first of each action."""
+    runs = Counter(event["action"] for event in events if event["event"] == "run")
+    return runs.total() - len(runs)
+
+
+def check_store(directory: Path) -> Iterator[str]:
+    """No blob is visible that is not whole, and no result is kept whose blobs are not all there."""
+    blobs = directory / "blobs"
+    for path in sorted(blobs.glob("??/*")):
+        name = path.name.removesuffix(EXECUTABLE_SUFFIX)
+        if of_file(str(path)).hash.hex() != name:
+            yield f"the store shows a blob of other bytes: {path.relative_to(directory)}"
+    for action, value in _results(directory / "results.sqlite"):
+        try:
+            digests: list[Digest] = decode_result(value).blobs()
+        except BadInput as error:
+            yield f"the kept result of {action.hex()[:8]} does not decode: {error}"
+            continue
+        for digest in digests:
+            name = digest.hash.hex()
+            path = blobs / name[:2] / name
+            if not path.is_file() or path.stat().st_size != digest.size_bytes:
+                yield f"the result of {action.hex()[:8]} is kept and its blob {digest.short} is not whole"
+
+
+def _results(path: Path) -> list[tuple[bytes, bytes]]:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return connection.execute("SELECT action, value FROM result").fetchall()
+    finally:
+        connection.close()
+
+
+IGNORED = (".ninja_log", ".ninja_deps", ".ninja_lock")
+
+
+def tree_of(directory: Path, ignored: Iterable[str] = IGNORED) -> dict[str, str]:
+    """Relative path -> mode and hash of every file below ``directory``, ninja's own logs left out."""
+    found = {}
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = Path(parent, name)
+            if name in ignored:
+                continue
+            mode = "x" if os.access(path, os.X_OK) else "-"
+            content = f"-> {os.readlink(path)}" if path.is_symlink() else of_file(str(path)).hash.hex()
+            found[str(path.relative_to(directory))] = f"{mode} {content}"
+    return found
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    """Where an output tree is not the one of a build without faults."""
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield f"lost: {name}"
+        elif name not in expected:
+            yield f"left over: {name}"
+        elif expected[name] != found[name]:
+            yield f"wrong output: {name} is {found[name][:18]}, not {expected[name][:18]}"

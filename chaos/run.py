@@ -1,0 +1,63 @@
+"""One run, in a process of its own: ``python -m chaos.run SCENARIO SEED DIRECTORY quick|full``.
+
+The result is DIRECTORY/result.json. The caller bounds the time and looks for what is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import prctl
+
+from chaos.arena import Arena, Violated
+from chaos.history import TimeIsUp
+from chaos.scenario import load
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT."""
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise Interrupted
+
+
+def main(arguments: list[str]) -> int:
+    """Play the scenario, tear everything down, write the result."""
+    name, seed, directory, size = arguments
+    prctl.set_pdeathsig(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    os.environ["TMPDIR"] = directory
+    scenario = load()[name]
+    arena = Arena(Path(directory), int(seed), is_full=size == "full")
+    began_s = time.monotonic()
+    try:
+        try:
+            scenario.play(arena)
+        except (Violated, TimeIsUp) as error:
+            arena.outcome.violations.append(str(error))
+        except Interrupted:
+            arena.outcome.violations.append("interrupted before its end")
+        except Exception as error:
+            traceback.print_exc()
+            arena.outcome.violations.append(f"the scenario itself failed: {error!r}")
+    finally:
+        arena.close()
+    result = asdict(arena.outcome) | {"wall_s": round(time.monotonic() - began_s, 3)}
+    Path(directory, "result.json").write_text(json.dumps(result))
+    return 1 if arena.outcome.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
