@@ -19,7 +19,7 @@ from pathlib import Path
 
 from zbuild.config import user_cache_dir
 
-CACHE = user_cache_dir(os.environ) / "projects"
+CACHE = Path(user_cache_dir(os.environ)) / "projects"
 """Unpacked sources. Asked for at import, before tests/conftest.py gives the tests a cache of their own."""
 
 FETCH_TIMEOUT_S = 300

@@ -6,14 +6,11 @@ lists every key at its default; tests/unit/test_config.py holds the two together
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from zbuild.errors import BadInput, ConfigError
 from zbuild.limits import GIB, MIB
@@ -33,8 +30,7 @@ SANDBOXES = ("hermetic",)
 PRIORITIES = ("low", "normal", "high", "critical")
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What a value must satisfy beyond having its default's type. Bounds are inclusive."""
 
     minimum: float | None = None
@@ -55,34 +51,38 @@ class Rule:
         return None
 
 
-def _setting(default: Any, **rule: Any) -> Any:
-    return field(default=default, metadata={"rule": Rule(**rule)})
+_ANY = Rule()
+_PORT = Rule(minimum=0, maximum=65_535)
+"""0 asks the system for a free port."""
 
 
-def _port(default: int) -> Any:
-    """0 asks the system for a free port."""
-    return _setting(default, minimum=0, maximum=65_535)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """What the settings of all roles share: where things are kept on disk, and how much of them.
 
+    A setting is an attribute of the class with a rule; its value there is the default. (Data classes would say it
+    more briefly, but to import their module and to generate them costs each build 12 ms.)
+
     Attributes:
+        rules: of every setting of the role, those of all roles included.
         cache_dir: empty stands for the role's directory below the user's cache directory.
         cache_bytes: size at which eviction begins.
     """
 
-    role: ClassVar[str]
+    role = ""
+    rules: ClassVar[dict[str, Rule]] = {"cache_dir": _ANY, "cache_bytes": Rule(minimum=64 * MIB)}
 
     cache_dir: str = ""
-    cache_bytes: int = _setting(20 * GIB, minimum=64 * MIB)
+    cache_bytes: int = 20 * GIB
 
-    def directory(self, environ: Mapping[str, str]) -> Path:
+    def settings(self) -> dict[str, Any]:
+        """Every key of this role with its value."""
+        return {key: getattr(self, key) for key in self.rules}
+
+    def directory(self, environ: Mapping[str, str]) -> str:
         """Where this role keeps its blobs and logs; it need not exist yet."""
         if self.cache_dir:
-            return Path(self.cache_dir).absolute()
-        return user_cache_dir(environ) / self.role
+            return os.path.abspath(self.cache_dir)
+        return os.path.join(user_cache_dir(environ), self.role)
 
     def with_overrides(self, overrides: Mapping[str, Any], origin: str = "command line") -> Self:
         """These settings with those of ``overrides`` that are not None.
@@ -90,16 +90,20 @@ class Config:
         Raises:
             ConfigError: a key does not exist here, or its value has the wrong type or range.
         """
-        fields = {each.name: each for each in dataclasses.fields(self)}
-        changes = {key: value for key, value in overrides.items() if value is not None}
-        for key, value in changes.items():
-            if key not in fields:
-                raise ConfigError(f"{origin}: unknown key {key!r}{_hint(key, fields)}")
-            changes[key] = _checked(fields[key], value, origin)
-        return dataclasses.replace(self, **changes)
+        settings = self.settings()
+        changed = type(self)()
+        changed.__dict__.update(self.__dict__)
+        for key, value in overrides.items():
+            if value is None:
+                continue
+            if key not in settings:
+                raise ConfigError(f"{origin}: unknown key {key!r}{_hint(key, settings)}")
+            checked = _checked(key, value, type(settings[key]), self.rules[key], origin)
+            setattr(changed, key, checked)
+        return changed
 
     @classmethod
-    def load(cls, path: Path | None, overrides: Mapping[str, Any] | None = None) -> Self:
+    def load(cls, path: str | os.PathLike[str] | None, overrides: Mapping[str, Any] | None = None) -> Self:
         """The defaults, changed by the TOML file at ``path`` if there is one, then by ``overrides``.
 
         Raises:
@@ -107,11 +111,10 @@ class Config:
         """
         config = cls()
         if path is not None:
-            config = config.with_overrides(_read_toml(path), origin=str(path))
+            config = config.with_overrides(_read_toml(path), origin=os.fspath(path))
         return config.with_overrides(overrides or {})
 
 
-@dataclass(frozen=True, kw_only=True)
 class BrokerConfig(Config):
     """Settings of ``zbuild-broker``, in conf/broker.toml.
 
@@ -122,20 +125,28 @@ class BrokerConfig(Config):
         beacon: whether ``zbuild build --distributed`` on the same network may find this broker by UDP.
     """
 
-    role: ClassVar[str] = "broker"
+    role = "broker"
+    rules: ClassVar[dict[str, Rule]] = {
+        **Config.rules,
+        "host": _ANY,
+        "beacon": _ANY,
+        **dict.fromkeys(("port", "heartbeat_port", "blob_port", "beacon_port"), _PORT),
+        "max_workers": Rule(minimum=1, maximum=100_000),
+        "worker_timeout_s": Rule(minimum=0.1),
+        "heartbeat_interval_s": Rule(minimum=0.05),
+    }
 
     host: str = "127.0.0.1"
-    port: int = _port(CONTROL_PORT)
-    heartbeat_port: int = _port(HEARTBEAT_PORT)
-    blob_port: int = _port(BLOB_PORT)
-    max_workers: int = _setting(1000, minimum=1, maximum=100_000)
-    worker_timeout_s: float = _setting(30.0, minimum=0.1)
-    heartbeat_interval_s: float = _setting(5.0, minimum=0.05)
+    port: int = CONTROL_PORT
+    heartbeat_port: int = HEARTBEAT_PORT
+    blob_port: int = BLOB_PORT
+    max_workers: int = 1000
+    worker_timeout_s: float = 30.0
+    heartbeat_interval_s: float = 5.0
     beacon: bool = True
-    beacon_port: int = _port(BEACON_PORT)
+    beacon_port: int = BEACON_PORT
 
 
-@dataclass(frozen=True, kw_only=True)
 class WorkerConfig(Config):
     """Settings of ``zbuild-worker``, in conf/worker.toml.
 
@@ -145,16 +156,23 @@ class WorkerConfig(Config):
         local_queue_size: leases held beyond the running ones, so that a slot never waits for the network.
     """
 
-    role: ClassVar[str] = "worker"
+    role = "worker"
+    rules: ClassVar[dict[str, Rule]] = {
+        **Config.rules,
+        "coordinator": _ANY,
+        "name": _ANY,
+        "parallelism": Rule(minimum=0, maximum=4096),
+        "sandbox": Rule(choices=SANDBOXES),
+        "local_queue_size": Rule(minimum=0, maximum=65_536),
+    }
 
     coordinator: str = f"tcp://127.0.0.1:{CONTROL_PORT}"
-    parallelism: int = _setting(0, minimum=0, maximum=4096)
+    parallelism: int = 0
     name: str = ""
-    sandbox: str = _setting("hermetic", choices=SANDBOXES)
-    local_queue_size: int = _setting(256, minimum=0, maximum=65_536)
+    sandbox: str = "hermetic"
+    local_queue_size: int = 256
 
 
-@dataclass(frozen=True, kw_only=True)
 class ClientConfig(Config):
     """Settings of ``zbuild build`` and the other client commands, in conf/client.toml.
 
@@ -167,19 +185,30 @@ class ClientConfig(Config):
         beacon_timeout_s: how long ``--distributed`` waits for the first answer.
     """
 
-    role: ClassVar[str] = "client"
+    role = "client"
+    rules: ClassVar[dict[str, Rule]] = {
+        **Config.rules,
+        "coordinator": _ANY,
+        "beacon_address": _ANY,
+        "local_workers": Rule(minimum=0, maximum=64),
+        "parallelism": Rule(minimum=0, maximum=1_000_000),
+        "sandbox": Rule(choices=SANDBOXES),
+        "priority": Rule(choices=PRIORITIES),
+        "beacon_port": Rule(minimum=1, maximum=65_535),
+        "beacon_timeout_s": Rule(minimum=0.05, maximum=60),
+    }
 
     coordinator: str = ""
-    local_workers: int = _setting(0, minimum=0, maximum=64)
-    parallelism: int = _setting(0, minimum=0, maximum=1_000_000)
-    sandbox: str = _setting("hermetic", choices=SANDBOXES)
-    priority: str = _setting("normal", choices=PRIORITIES)
+    local_workers: int = 0
+    parallelism: int = 0
+    sandbox: str = "hermetic"
+    priority: str = "normal"
     beacon_address: str = "255.255.255.255"
-    beacon_port: int = _setting(BEACON_PORT, minimum=1, maximum=65_535)
-    beacon_timeout_s: float = _setting(1.0, minimum=0.05, maximum=60)
+    beacon_port: int = BEACON_PORT
+    beacon_timeout_s: float = 1.0
 
 
-def user_cache_dir(environ: Mapping[str, str]) -> Path:
+def user_cache_dir(environ: Mapping[str, str]) -> str:
     """``$XDG_CACHE_HOME/zbuild`` or ``~/.cache/zbuild``, by the XDG Base Directory Specification 0.8.
 
     The specification has relative values ignored. Without HOME the home directory is the one of the
@@ -190,9 +219,9 @@ def user_cache_dir(environ: Mapping[str, str]) -> Path:
     """
     cache = environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(cache):
-        return Path(cache) / "zbuild"
+        return os.path.join(cache, "zbuild")
     home = environ.get("HOME") or _home_of_user()
-    return Path(home) / ".cache" / "zbuild"
+    return os.path.join(home, ".cache", "zbuild")
 
 
 def _home_of_user() -> str:
@@ -241,7 +270,7 @@ def normalise_endpoint(text: str, default_port: int = CONTROL_PORT) -> str:
     return f"tcp://{host}:{port}"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     import tomllib
 
     try:
@@ -253,21 +282,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _checked(key: dataclasses.Field[Any], value: Any, origin: str) -> Any:
-    """``value``, as a float where the default is one.
+def _checked(key: str, value: Any, expected: type, rule: Rule, origin: str) -> Any:
+    """``value``, as a float where that is ``expected``.
 
     Raises:
-        ConfigError: the type is not the default's, or the value is out of range.
+        ConfigError: it has another type, or the value is out of range.
     """
-    expected = type(key.default)
     if expected is float and type(value) is int:
         value = float(value)
     if type(value) is not expected:
         actual = _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
-        raise ConfigError(f"{origin}: {key.name} must be {_TYPE_NAMES[expected]}, not {actual}")
-    violation = key.metadata.get("rule", Rule()).violation(value)
+        raise ConfigError(f"{origin}: {key} must be {_TYPE_NAMES[expected]}, not {actual}")
+    violation = rule.violation(value)
     if violation is not None:
-        raise ConfigError(f"{origin}: {key.name} {violation}, not {value!r}")
+        raise ConfigError(f"{origin}: {key} {violation}, not {value!r}")
     return value
 
 

@@ -113,7 +113,7 @@ def _seconds(workspace: Workspace, command: list[str]) -> float:
 
 def _dask_python(report: Report) -> Path | None:
     """The interpreter of an environment with DASK_PACKAGE, made once and kept; None, with a note, without one."""
-    environment = user_cache_dir(os.environ) / "bench" / DASK_PACKAGE
+    environment = Path(user_cache_dir(os.environ)) / "bench" / DASK_PACKAGE
     python = environment / "bin/python"
     stamp = environment / "complete"
     if stamp.exists():

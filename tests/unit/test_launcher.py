@@ -13,8 +13,7 @@ import pytest
 BIN = Path(__file__).resolve().parents[2] / "bin"
 
 MODULES = {
-    "main": "import json, os, sys\n"
-    "def main():\n    print('client', os.getcwd(), sys.argv, sys.path[0])\n    return 5\n",
+    "main": "import json, os, sys\ndef run():\n    print('client', os.getcwd(), sys.argv, sys.path[0])\n    return 5\n",
     "broker": "import sys\ndef main():\n    print('broker', sys.argv)\n    return 6\n",
     "worker": "import sys\ndef main():\n    print('worker', sys.argv)\n    return 7\n",
 }

@@ -53,7 +53,7 @@ def serve(config: BrokerConfig, socket_dir: str | None, lifeline: int | None, lo
     Raises:
         ZbuildError: a port is taken, or the cache directory cannot be used.
     """
-    directory = str(config.directory(os.environ))
+    directory = config.directory(os.environ)
     _make_directory(directory)
     with contextlib.ExitStack() as stack:
         signals = StopSignals()

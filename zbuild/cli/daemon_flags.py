@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import zbuild
 from zbuild.log import Log, LogFormat
@@ -15,7 +14,7 @@ def daemon_parser(program: str, description: str) -> argparse.ArgumentParser:
     """A parser with the flags of every daemon."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"{program} {zbuild.__version__}")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     parser.add_argument("--cache-dir", metavar="DIR", help="where blobs, results and stages are kept")
     parser.add_argument("--cache-bytes", type=int, metavar="N", help="size at which the oldest blobs are evicted")
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default=LogFormat.LOGFMT.value)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from zbuild.config import ClientConfig, normalise_endpoint
 from zbuild.errors import BadInput
-from zbuild.protocol.messages import PROTOCOL_VERSION
-from zbuild.transport.beacon import find_broker
 
 
 def farm_address(config: ClientConfig, *, is_distributed: bool) -> str:
@@ -21,4 +19,7 @@ def farm_address(config: ClientConfig, *, is_distributed: bool) -> str:
         raise BadInput(
             "no broker: give --coordinator http://HOST:9000, set coordinator in the config, or --distributed"
         )
+    from zbuild.protocol.messages import PROTOCOL_VERSION
+    from zbuild.transport.beacon import find_broker
+
     return find_broker([config.beacon_address], config.beacon_port, PROTOCOL_VERSION, config.beacon_timeout_s)

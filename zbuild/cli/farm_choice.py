@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from zbuild.cli.farm_address import farm_address
-from zbuild.cli.local_daemons import LocalDaemons
 from zbuild.cli.stop_signals import StopSignals
 from zbuild.client.farm_session import FarmSession
 from zbuild.config import EMBEDDED_WORKERS, ClientConfig
 from zbuild.limits import ACTION_TIMEOUT_S, EMBEDDED_SLOTS_PER_PROCESSOR
 from zbuild.model.action import Priority
+
+if TYPE_CHECKING:
+    from zbuild.cli.local_daemons import LocalDaemons
 
 
 class FarmChoice:
@@ -38,13 +41,14 @@ class FarmChoice:
         self._config = config
         self._is_distributed = bool(flags.distributed)
         self._slots = min(slots, EMBEDDED_SLOTS_PER_PROCESSOR * (os.cpu_count() or 1))
-        cache_dir = str(config.directory(os.environ))
+        cache_dir = config.directory(os.environ)
         os.makedirs(cache_dir, 0o700, exist_ok=True)
-        self._daemons = LocalDaemons(cache_dir, config.cache_bytes, os.path.join(cache_dir, "farm.log"))
+        self._cache_dir = cache_dir
+        self._daemons: LocalDaemons | None = None
         self.signals = StopSignals()
         self.session = FarmSession(
             self._connect,
-            self._daemons.check,
+            self._check,
             source_root,
             cache_dir,
             os.environ,
@@ -65,21 +69,37 @@ class FarmChoice:
         """End the session, then what was started for it, each whatever becomes of the other."""
         with contextlib.ExitStack() as stack:
             stack.callback(self.signals.close)
-            stack.callback(self._daemons.close)
+            if self._daemons is not None:
+                stack.callback(self._daemons.close)
             stack.callback(self.session.close)
-            stack.callback(self._daemons.cut_lifeline)
+            if self._daemons is not None:
+                stack.callback(self._daemons.cut_lifeline)
             self.session.leave()
+
+    def _check(self) -> None:
+        if self._daemons is not None:
+            self._daemons.check()
 
     def _connect(self) -> tuple[str, str]:
         if not self.is_embedded:
             broker = farm_address(self._config, is_distributed=self._is_distributed)
-            shares = [1] * self._config.local_workers
-            blob_directory = ""
-        else:
-            broker = self._daemons.start_broker()
-            blob_directory = self._daemons.blob_directory
-            count = min(self._config.local_workers or EMBEDDED_WORKERS, self._slots)
-            shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
+            if self._config.local_workers:
+                self._start_workers(self._local_daemons(), broker, [1] * self._config.local_workers, "")
+            return broker, ""
+        daemons = self._local_daemons()
+        broker = daemons.start_broker()
+        count = min(self._config.local_workers or EMBEDDED_WORKERS, self._slots)
+        shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
+        self._start_workers(daemons, broker, shares, daemons.blob_directory)
+        return broker, daemons.blob_directory
+
+    def _local_daemons(self) -> LocalDaemons:
+        from zbuild.cli.local_daemons import LocalDaemons
+
+        log_path = os.path.join(self._cache_dir, "farm.log")
+        self._daemons = LocalDaemons(self._cache_dir, self._config.cache_bytes, log_path)
+        return self._daemons
+
+    def _start_workers(self, daemons: LocalDaemons, broker: str, shares: list[int], blob_directory: str) -> None:
         for number, share in enumerate(shares):
-            self._daemons.start_worker(broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory)
-        return broker, blob_directory
+            daemons.start_worker(broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 CONFIG_KEYS = ("coordinator", "local_workers", "sandbox", "priority", "cache_dir")
 """Flags of ``add_farm_flags`` that override a setting of the same name."""
@@ -19,4 +18,4 @@ def add_farm_flags(parser: argparse.ArgumentParser) -> None:
     farm.add_argument("--priority", metavar="P", help="low, normal, high or critical")
     farm.add_argument("--own-paths", action="store_true", help="run under this tree's own paths; see README")
     farm.add_argument("--cache-dir", metavar="DIR", help="where digests, results and the embedded farm are kept")
-    farm.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    farm.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")

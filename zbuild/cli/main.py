@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import zbuild
@@ -34,6 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
     return int(ExitCode.USAGE)
 
 
+def run() -> int:
+    """``main`` as a process: it ends here, without taking the interpreter apart, which costs a build 20 ms.
+
+    By then a command has closed what it opened. When its last words cannot be written, the interpreter says so.
+    """
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        return code
+    os._exit(code)
+
+
 def _usage() -> str:
     lines = [f"  zbuild {name:8}{purpose}" for name, (_, purpose) in COMMANDS.items()]
     return "usage: zbuild COMMAND ...\n\n" + "\n".join(lines) + "\n\nzbuild COMMAND --help explains a command."
@@ -47,4 +62,4 @@ def _suggestion(word: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from zbuild.config import ClientConfig
@@ -19,7 +18,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="zbuild status", description="Show a farm's workers, queue and cache.")
     parser.add_argument("--coordinator", metavar="URL", help="the broker, http://HOST:9000")
     parser.add_argument("--distributed", action="store_true", help="find the broker on the LAN")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     parser.add_argument("--json", dest="is_json", action="store_true", help="print one JSON object")
     flags = parser.parse_args(arguments)
     try:

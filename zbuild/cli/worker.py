@@ -48,7 +48,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
     from zbuild.sandbox.spawner import start_spawner
 
     broker = normalise_endpoint(config.coordinator)
-    directory = str(config.directory(os.environ))
+    directory = config.directory(os.environ)
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
     except OSError as error:

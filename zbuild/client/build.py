@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zbuild.client.console import Console
 from zbuild.client.edge_description import describe
@@ -27,8 +27,7 @@ from zbuild.ninja.status import Progress
 from zbuild.transport.loop import Poller
 
 
-@dataclass(frozen=True)
-class BuildOptions:
+class BuildOptions(NamedTuple):
     """Flags that change how a plan is carried out.
 
     Attributes:
@@ -49,14 +48,14 @@ class BuildOptions:
     is_explained: bool = False
 
 
-@dataclass
 class _Running:
     """An edge that has been started."""
 
-    edge: Edge
-    start_ms: int
-    begin_mtime_ns: int
-    local_reason: str = ""
+    def __init__(self, edge: Edge, start_ms: int, begin_mtime_ns: int) -> None:
+        self.edge = edge
+        self.start_ms = start_ms
+        self.begin_mtime_ns = begin_mtime_ns
+        self.local_reason = ""
 
 
 class Build:

@@ -7,7 +7,8 @@ what the broker does not know. A lost message, or a restarted broker, costs an i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from zbuild.errors import NoEligibleWorker, ProtocolError, VersionMismatch
 from zbuild.limits import KEEPALIVE_INTERVAL_S, UNSTARTED_REPEAT_S
@@ -32,22 +33,19 @@ from zbuild.protocol.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The broker has accepted us; ``welcome`` names the store."""
 
     welcome: Welcome
 
 
-@dataclass(frozen=True, slots=True)
-class ActionFinished:
+class ActionFinished(msgspec.Struct, frozen=True):
     """An awaited action has its result."""
 
     finished: FinishedAction
 
 
-@dataclass(frozen=True, slots=True)
-class FarmState:
+class FarmState(msgspec.Struct, frozen=True):
     """What the broker does for us at the moment."""
 
     state: BuildState

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 
@@ -221,7 +220,7 @@ class FarmSession:
             hello = Hello(
                 protocol_version=PROTOCOL_VERSION,
                 role=Role.CLIENT,
-                name=f"{socket.gethostname()}:{os.getpid()}",
+                name=f"{os.uname().nodename}:{os.getpid()}",
                 incarnation=_random_number(),
             )
             farm = FarmCore(hello, _random_number(), int(self._priority), now_s)

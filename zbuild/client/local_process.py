@@ -8,13 +8,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zbuild.limits import LOCAL_STOP_S, PIPE_READ_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class LocalOutcome:
+class LocalOutcome(NamedTuple):
     """The end of a local command. ``output``: stdout and stderr in the order of writing."""
 
     key: int

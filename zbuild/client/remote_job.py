@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from zbuild.client.result_files import ResultFiles
 from zbuild.digest import Digest
@@ -47,8 +48,7 @@ JOB_TABLE: TransitionTable[JobState, JobEvent] = TransitionTable(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRequest:
+class RemoteRequest(msgspec.Struct, frozen=True):
     """What an edge asks of the farm.
 
     Attributes:
@@ -65,8 +65,7 @@ class RemoteRequest:
     with_own_paths: Callable[[], Remote | Local] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteOutcome:
+class RemoteOutcome(msgspec.Struct, frozen=True):
     """How the farm's work on an edge has ended.
 
     Attributes:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass, field
 
 
-@dataclass
 class Summary:
     """Counts of edges, phony ones left out.
 
@@ -21,19 +18,20 @@ class Summary:
         stolen: actions that moved from one worker to another; 0 as long as workers do not steal.
     """
 
-    sandbox: str
-    actions: int = 0
-    executed: int = 0
-    cache_hits: int = 0
-    remote: int = 0
-    local: int = 0
-    local_reasons: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    retried: int = 0
-    restaged: int = 0
-    stolen: int = 0
-    uncacheable_reasons: Counter[str] = field(default_factory=Counter)
-    wall_seconds: float = 0.0
+    def __init__(self, sandbox: str) -> None:
+        self.sandbox = sandbox
+        self.actions = 0
+        self.executed = 0
+        self.cache_hits = 0
+        self.remote = 0
+        self.local = 0
+        self.local_reasons: Counter[str] = Counter()
+        self.failed = 0
+        self.retried = 0
+        self.restaged = 0
+        self.stolen = 0
+        self.uncacheable_reasons: Counter[str] = Counter()
+        self.wall_seconds = 0.0
 
     def line(self) -> str:
         """One line for a person."""
@@ -55,6 +53,8 @@ class Summary:
 
     def to_json(self) -> str:
         """One object on one line; keys as the attributes are called."""
+        import json
+
         return json.dumps(
             {
                 "actions": self.actions,

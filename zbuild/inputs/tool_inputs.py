@@ -6,7 +6,6 @@ import os
 import re
 
 from zbuild import limits
-from zbuild.inputs import meson_data
 from zbuild.inputs.elf import closure
 from zbuild.inputs.gathering import Gathering, StayLocal
 from zbuild.inputs.local_reason import LocalReason
@@ -237,6 +236,8 @@ def _map_configured(gathering: Gathering, path: str) -> None:
         return
     directory = gathering.working_directory
     if is_data:
+        from zbuild.inputs import meson_data
+
         mapped = meson_data.mapped(content, lambda text: roots.map_command(text, directory))
         command = SimpleCommand(("meson",), directory)
         for text in meson_data.strings_in(content) or ():

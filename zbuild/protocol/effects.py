@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from zbuild.protocol.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message. ``peer`` is the routing id on a ROUTER, and empty on a DEALER."""
 
     message: Message
     peer: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """Something an operator wants in the log: an event name and its fields."""
 
     event: str

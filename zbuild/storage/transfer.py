@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from zbuild.digest import Digest
 from zbuild.errors import BlobCorrupt, BlobMissing, ProtocolError, StoreFailed, ZbuildError
@@ -66,38 +67,33 @@ class BlobChannel(Protocol):
         """Answered by Fetched or FetchFailed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """The blob is committed to its sink."""
 
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
+class Uploaded(msgspec.Struct, frozen=True):
     """The blob is in the store."""
 
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class AbsentFound:
+class AbsentFound(msgspec.Struct, frozen=True):
     """The answer to one ``find_missing``: those that the store does not have."""
 
     token: int
     digests: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchFailed:
+class FetchFailed(msgspec.Struct, frozen=True):
     """A fetch ended without its blob; ``error`` is ready to be shown."""
 
     digest: Digest
     error: ZbuildError
 
 
-@dataclass(frozen=True, slots=True)
-class UploadFailed:
+class UploadFailed(msgspec.Struct, frozen=True):
     """An upload ended without its blob. A fetch of the same blob may be under way: it is another transfer."""
 
     digest: Digest
@@ -140,8 +136,7 @@ class _Question:
         self.open_pieces = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     """A request in flight, and what its parts are for, in their order."""
 
     message: ToStore
