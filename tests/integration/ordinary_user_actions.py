@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
-from tests.integration.sandbox_driver import BUILD, Slot
-from zbuild.sandbox.bubblewrap import STATUS_DESCRIPTOR, bubblewrap_argv, probe
+from tests.integration.sandbox_driver import BUILD, Slot, forked_spawner
+from zbuild.sandbox.bubblewrap import probe
 
 
 def build(directory: Path) -> dict[str, object]:
     """Probe, stage, run and collect a small action in the hermetic sandbox."""
-    slot = Slot(None, directory)
-    probe(slot.system.paths(), str(directory))
-    spec = slot.specify(
-        "id -u; chmod 777 ../a.txt; rm -f ../a.txt; cp in.txt ../a.txt; cat ../a.txt;"
-        "cp ../a.txt out; cp in.txt in2.txt",
-        files={"/zb/src/a.txt": b"input\n", f"{BUILD}/in.txt": b"in"},
-        outputs=("out",),
-    )
-    done = _run(bubblewrap_argv(spec))
-    outputs = slot.collect("out", "in2.txt")
-    second = slot.specify("ls", files={"/zb/src/a.txt": b"input\n"})
-    return {
-        "uid": os.getuid(),
-        "exit_code": done.returncode,
-        "stdout": done.stdout.decode(),
-        "out": slot.blobs.read(outputs["out"].digest).decode(),
-        "second": _run(bubblewrap_argv(second)).stdout.decode(),
-    }
+    with forked_spawner() as spawner:
+        slot = Slot(spawner, directory)
+        probe(slot.system.paths(), str(directory))
+        first = slot.run(
+            "id -u; chmod 777 ../a.txt; rm -f ../a.txt; cp in.txt ../a.txt; cat ../a.txt;"
+            "cp ../a.txt out; cp in.txt in2.txt",
+            files={"/zb/src/a.txt": b"input\n", f"{BUILD}/in.txt": b"in"},
+            outputs=("out",),
+            joins_stderr=False,
+        )
+        outputs = slot.collect("out", "in2.txt")
+        return {
+            "uid": os.getuid(),
+            "exit_code": first.exit_code,
+            "stdout": first.stdout.data.decode(),
+            "out": slot.blobs.read(outputs["out"].digest).decode(),
+            "second": slot.text("ls", files={"/zb/src/a.txt": b"input\n"}),
+        }
 
 
 def reset(directory: Path) -> list[str]:
@@ -44,15 +43,3 @@ def reset(directory: Path) -> list[str]:
         (build / name).chmod(0)
     slot.specify("true", outputs=("kept/out",))
     return sorted(str(path.relative_to(build)) for path in build.rglob("*"))
-
-
-def _run(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
-    reader, writer = os.pipe()
-    os.dup2(writer, STATUS_DESCRIPTOR)
-    try:
-        return subprocess.run(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[STATUS_DESCRIPTOR], check=False
-        )
-    finally:
-        os.close(reader)
-        os.close(writer)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import prctl
 
 from zbuild.model.action import InputSpec, OutputFile, OutputSpec
 from zbuild.sandbox.launch import to_spawn
+from zbuild.sandbox.spawn_loop import SpawnLoop
 from zbuild.sandbox.spawn_protocol import Exited
 from zbuild.sandbox.spawner import Spawner
 from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel, SandboxSpec
@@ -105,6 +111,39 @@ class Slot:
     def collect(self, *names: str) -> dict[str, OutputFile]:
         outputs = collect(self.plan, [OutputSpec(f"{BUILD}/{name}") for name in names], self.blobs)
         return {output.path[len(BUILD) + 1 :]: output for output in outputs}
+
+
+class _ForkedProcess:
+    """A forked child, for a Spawner to wait for."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def wait(self, _timeout_s: float | None = None) -> int:
+        return os.waitpid(self.pid, 0)[1]
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def forked_spawner() -> Iterator[Spawner]:
+    """A spawner without a new interpreter, which the user of this process may not be able to execute."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            prctl.set_child_subreaper(1)
+            SpawnLoop(theirs).run()
+        finally:
+            os._exit(0)
+    theirs.close()
+    spawner = Spawner(ours, _ForkedProcess(pid))  # type: ignore[arg-type]  # it only waits for it or kills it
+    try:
+        yield spawner
+    finally:
+        spawner.close()
 
 
 def as_ordinary_user(directory: Path, function: str) -> object:

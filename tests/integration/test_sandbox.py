@@ -200,8 +200,12 @@ class TestWhatAnActionCannotDo:
             assert slot.run(f"exec ls {path}").exit_code == 2, path
 
     def test_gain_privileges(self, slot: Slot) -> None:
-        status = slot.text("exec grep -E '^(Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs)' /proc/self/status").split()
-        assert set(status[1::2]) == {"0" * 16, "1"}
+        status = slot.text("exec grep -E '^(Cap(Eff|Prm|Inh|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status").split()
+        assert dict(zip(status[::2], status[1::2], strict=True)) == {
+            **dict.fromkeys(("CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"), "0" * 16),
+            "NoNewPrivs:": "1",
+            "Seccomp:": "2",
+        }
         assert slot.run("mknod d c 1 3 || su root -c true").exit_code != 0
 
     def test_inherit_a_descriptor(self, slot: Slot) -> None:

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Mapping
 
 from zbuild.errors import SandboxUnavailable
 from zbuild.limits import SANDBOX_PROBE_S
+from zbuild.sandbox.seccomp import filter_path
 from zbuild.sandbox.spec import SandboxLevel, SandboxSpec, SystemPath
 from zbuild.sandbox.system import GROUP_ID, USER_ID
 
 STATUS_DESCRIPTOR = 3
 """Where bubblewrap reports its child's PID and, if the command could be started, its exit code."""
+
+FILTER_DESCRIPTOR = 4
+"""Where bubblewrap reads the system call filter. Without it bubblewrap fails, so that no command is ever without."""
 
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 
@@ -43,23 +48,24 @@ _WALLS = (
     "ALL",
     "--json-status-fd",
     str(STATUS_DESCRIPTOR),
+    "--seccomp",
+    str(FILTER_DESCRIPTOR),
 )
 """--unshare-all would let a refused user namespace pass in silence."""
+
+_DEVICES = {
+    "/dev/null": os.makedev(1, 3),
+    "/dev/zero": os.makedev(1, 5),
+    "/dev/urandom": os.makedev(1, 9),
+}
+"""admin-guide/devices.txt of Linux."""
 
 _KERNEL_FILE_SYSTEMS = (
     "--proc",
     "/proc",
     "--dir",
     "/dev",
-    "--dev-bind",
-    "/dev/null",
-    "/dev/null",
-    "--dev-bind",
-    "/dev/zero",
-    "/dev/zero",
-    "--dev-bind",
-    "/dev/urandom",
-    "/dev/urandom",
+    *(word for path in _DEVICES for word in ("--dev-bind", path, path)),
     "--symlink",
     "urandom",
     "/dev/random",
@@ -107,7 +113,7 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
     for path in spec.read_only_paths:
         argv += ("--ro-bind", spec.stage_root + path, path)
     argv += ("--bind", spec.stage_root + spec.writable_root, spec.writable_root)
-    argv += ("--remount-ro", "/", "--chdir", spec.working_directory)
+    argv += ("--remount-ro", "/", "--remount-ro", "/proc", "--chdir", spec.working_directory)
     for name, value in spec.full_environment().items():
         argv += ("--setenv", name, value)
     argv.append("--")
@@ -150,16 +156,19 @@ def probe(system: tuple[SystemPath, ...], directory: str) -> None:
         timeout_s=SANDBOX_PROBE_S,
         system=system,
     )
+    _check_devices()
+    filter_descriptor = os.open(filter_path(), os.O_RDONLY | os.O_CLOEXEC)
     reader, writer = os.pipe()
     argv = bubblewrap_argv(spec)
-    argv[argv.index(str(STATUS_DESCRIPTOR))] = str(writer)
+    argv[argv.index("--json-status-fd") + 1] = str(writer)
+    argv[argv.index("--seccomp") + 1] = str(filter_descriptor)
     try:
         done = subprocess.run(
             argv,
             executable=executable,
             env={},
             cwd="/",
-            pass_fds=(writer,),
+            pass_fds=(writer, filter_descriptor),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -169,11 +178,27 @@ def probe(system: tuple[SystemPath, ...], directory: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxUnavailable(f"the hermetic sandbox does not start: {error}") from error
     finally:
-        os.close(reader)
-        os.close(writer)
+        for descriptor in (reader, writer, filter_descriptor):
+            os.close(descriptor)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[-500:] or f"exit code {done.returncode}"
         raise SandboxUnavailable(f"the hermetic sandbox does not work here: {said}\n{remedy(said, _read_sysctls())}")
+
+
+def _check_devices() -> None:
+    """What is shown as a device must be one: a /dev/null that was replaced would show its replacement (CVE-2025-31133).
+
+    Raises:
+        SandboxUnavailable: naming one that is something else.
+    """
+    for path, number in _DEVICES.items():
+        try:
+            status = os.lstat(path)
+        except OSError as error:
+            raise SandboxUnavailable(f"the hermetic sandbox needs {path}: {error.strerror}") from error
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != number:
+            major, minor = os.major(number), os.minor(number)
+            raise SandboxUnavailable(f"{path} is not the character device {major}:{minor}; make it anew with mknod")
 
 
 def remedy(said: str, sysctls: Mapping[str, str]) -> str:
@@ -183,6 +208,8 @@ def remedy(said: str, sysctls: Mapping[str, str]) -> str:
         said: bubblewrap's stderr.
         sysctls: the values of those files of _SYSCTLS that exist here.
     """
+    if "system call filtering" in said:
+        return "this kernel takes no system call filter: it must be built with CONFIG_SECCOMP_FILTER"
     clone, maximum, apparmor = (sysctls.get(path, "") for path in _SYSCTLS)
     if clone == "0":
         return "user namespaces are off for ordinary users; as root: sysctl -w kernel.unprivileged_userns_clone=1"

@@ -11,8 +11,9 @@ import signal
 from dataclasses import dataclass, field
 
 from zbuild.limits import KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
-from zbuild.sandbox.bubblewrap import STATUS_DESCRIPTOR
+from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, STATUS_DESCRIPTOR
 from zbuild.sandbox.output_capture import OutputCapture
+from zbuild.sandbox.seccomp import filter_path
 from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
 
 _STATUS_BYTES = 4 * KIB
@@ -171,6 +172,7 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
         if spawn.is_sandboxed:
             pipes.append(os.pipe())
             actions.append((os.POSIX_SPAWN_DUP2, pipes[-1][1], STATUS_DESCRIPTOR))
+            actions.append((os.POSIX_SPAWN_OPEN, FILTER_DESCRIPTOR, filter_path(), os.O_RDONLY, 0))
         # posix_spawn knows no working directory. This process has one thread, and needs none of its own.
         os.chdir(spawn.working_directory)
         try:

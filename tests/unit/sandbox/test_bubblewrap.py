@@ -9,7 +9,7 @@ import pytest
 
 from zbuild.errors import SandboxUnavailable
 from zbuild.sandbox import bubblewrap
-from zbuild.sandbox.bubblewrap import bubblewrap_argv, find_bubblewrap, remedy
+from zbuild.sandbox.bubblewrap import bubblewrap_argv, find_bubblewrap, probe, remedy
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spec import SandboxLevel, SandboxSpec, SystemPath
 from zbuild.sandbox.system import SystemTree
@@ -96,6 +96,26 @@ def test_absent_bubblewrap_is_named_with_the_package(monkeypatch: pytest.MonkeyP
         find_bubblewrap()
 
 
+def test_a_device_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CVE-2025-31133: what is mounted over a secret must be the real /dev/null."""
+    (tmp_path / "null").symlink_to("/etc/shadow")
+    for path in (str(tmp_path / "null"), str(tmp_path), "/dev/zero"):
+        monkeypatch.setattr(bubblewrap, "_DEVICES", {path: os.makedev(1, 3)})
+        with pytest.raises(SandboxUnavailable, match=f"{path} is not the character device 1:3"):
+            probe((), str(tmp_path))
+    monkeypatch.setattr(bubblewrap, "_DEVICES", {str(tmp_path / "none"): os.makedev(1, 3)})
+    with pytest.raises(SandboxUnavailable, match="none: No such file"):
+        probe((), str(tmp_path))
+
+
+@pytest.mark.needs("bubblewrap")
+def test_without_a_filter_hermetic_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "filter").write_bytes(b"no filter")
+    monkeypatch.setattr(bubblewrap, "filter_path", lambda: str(tmp_path / "filter"))
+    with pytest.raises(SandboxUnavailable, match="Invalid seccomp data"):
+        probe(SystemTree(tmp_path / "system").paths(), str(tmp_path))
+
+
 CLONE = "/proc/sys/kernel/unprivileged_userns_clone"
 MAXIMUM = "/proc/sys/user/max_user_namespaces"
 APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
@@ -113,6 +133,7 @@ APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
         ("bwrap: setting up uid map: Permission denied", {APPARMOR: "1", MAXIMUM: "9"}, "bwrap-userns-restrict"),
         ("bwrap: setting up uid map: Permission denied", {APPARMOR: "1"}, "apparmor_restrict_unprivileged_userns=0"),
         ("bwrap: Creating new namespace failed: Operation not permitted", {MAXIMUM: "9"}, "--privileged"),
+        ("bwrap: Unable to set up system call filtering as requested", {}, "CONFIG_SECCOMP_FILTER"),
         ("bwrap: Can't mount proc on /newroot/proc", {}, "by hand"),
     ],
 )
