@@ -94,8 +94,10 @@ class Slot:
     def wait(self, spawn_id: int, timeout_s: float = 30.0) -> Exited:
         assert self.spawner is not None
         deadline_s = time.monotonic() + timeout_s
+        poller = select.poll()
+        poller.register(self.spawner, select.POLLIN)
         while spawn_id not in self._exited:
-            assert select.select([self.spawner], [], [], max(0, deadline_s - time.monotonic()))[0], "no Exited came"
+            assert poller.poll(max(0, deadline_s - time.monotonic()) * 1000), "no Exited came"
             self._exited |= {message.id: message for message in self.spawner.receive()}
         return self._exited.pop(spawn_id)
 
