@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.storage.stage_driver import BUILD, StageDriver
 from zbuild.errors import BadInput
 from zbuild.model.action import InputSpec, OutputSpec
+from zbuild.model.source_date import SOURCE_DATE_NS
 from zbuild.storage.staged_paths import check_path
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -73,6 +74,8 @@ def test_reused_stage_equals_the_action(
             wanted = {*directories, "/zb", writable_root, *map(os.path.dirname, files)}
             if writable_root == BUILD:
                 wanted |= set(map(os.path.dirname, outputs))
+            times = {os.stat(plan.location(path)).st_mtime_ns for path in (*driver.files(), *wanted)}
+            assert times == {SOURCE_DATE_NS}
             assert driver.directories() == {
                 parent for path in wanted for parent in (path, *map(str, Path(path).parents)) if parent != "/"
             }

@@ -49,6 +49,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
 
     broker = normalise_endpoint(config.coordinator)
     directory = config.directory(os.environ)
+    os.umask(0o022)
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from zbuild.inputs.compile_command import CompileCommand
@@ -15,6 +16,8 @@ from zbuild.inputs.paths import absolute, is_below
 from zbuild.inputs.shell import SimpleCommand
 
 _ABSOLUTE_INCLUDE = re.compile(rb"(#[ \t]*(?:include|include_next|import)[ \t]*[\"<])(/[^\">\n]+)([\">])")
+
+_TIME = re.compile(r"__(?:DATE|TIME)__")
 
 PREPROCESSED = frozenset({"cpp-output", "c++-cpp-output", "assembler"})
 
@@ -101,7 +104,9 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
     for spelled in (*parsed.quote_dirs, *parsed.include_dirs, *parsed.system_dirs, *parsed.after_dirs):
         gathering.add_crossed(spelled, directory)
     gathering.unsure += result.unsure
-    gathering.uncacheable += result.time_macros
+    if _asks_the_clock(compiler):
+        gathering.uncacheable += result.time_macros
+        gathering.uncacheable += [f"the command uses {macro}" for macro in _TIME.findall(gathering.description.command)]
     gathering.search_directories += [directory, *request.directories.quote, *request.directories.include]
     gathering.search_directories += request.directories.system
     for path in result.system_directories:
@@ -109,6 +114,11 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
             gathering.properties.add(f"file:{path}")
     for path in result.absolute_includers:
         _map_absolute_includes(gathering, path)
+
+
+def _asks_the_clock(compiler: str) -> bool:
+    """Whether ``__DATE__`` is the present date: gcc takes SOURCE_DATE_EPOCH for it since 7, clang only since 16."""
+    return "clang" in os.path.basename(os.path.realpath(compiler))
 
 
 def scan_request(

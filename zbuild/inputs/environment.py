@@ -15,7 +15,7 @@ from zbuild.inputs.paths import absolute
 from zbuild.inputs.roots import Roots
 
 PASSED = ("SOURCE_DATE_EPOCH", "ZERO_AR_DATE")
-"""Set by people who want reproducible outputs; tools write them into the outputs."""
+"""Dates that tools write into outputs. A project's own date goes before the sandbox's."""
 
 PATH_LISTS = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH")
 """Directories that gcc and clang search besides the flags': GCC 12 manual, 3.21."""
@@ -26,8 +26,9 @@ REDUCED_PATH_LISTS = ("LD_LIBRARY_PATH", "PYTHONPATH", "PERL5LIB")
 GAMES = ("/usr/games", "/usr/local/games")
 """Debian puts them into some users' PATH; no build takes a tool from there."""
 
-FIXED = {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
-"""The language of messages and the order of sorting, and the order of Python's sets: the same for everybody."""
+FIXED = {"LC_ALL": "C.UTF-8", "PERL_HASH_SEED": "0", "PYTHONHASHSEED": "0"}
+"""The language of messages and the order of sorting, and the order of Perl's hashes and Python's sets: the same for
+everybody. Perl does not perturb the order any further with this seed: perlrun(1), PERL_PERTURB_KEYS."""
 
 
 def action_environment(environment: Mapping[str, str], roots: Roots) -> dict[str, str]:

@@ -19,8 +19,6 @@ IGNORED_DIRECTORIES = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "__pycach
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
-_TIME_MACRO = re.compile(r"__(?:DATE|TIME|TIMESTAMP)__")
-
 
 class StayLocal(Exception):
     """Raised inside an analysis; becomes a ``Local``."""
@@ -156,11 +154,7 @@ class Gathering:
             inputs = {path: there for path, there in inputs.items() if there not in self.inline}
         directories = {canonical(path) for path in self.directories if not roots.is_system(path)}
         directories.update(canonical(path.rpartition("/")[0]) for path in self.outputs)
-        if _TIME_MACRO.search(self.description.command):
-            self.uncacheable.append("the command uses a time macro")
         self._add_named_variables()
-        if "SOURCE_DATE_EPOCH" in self.environment:
-            self.uncacheable = [reason for reason in self.uncacheable if "__TIMESTAMP__" in reason]
         return Remote(
             arguments=("/bin/sh", "-c", self._canonical_command(commands)),
             environment=tuple(sorted(self.environment.items())),

@@ -52,7 +52,7 @@ class ScanResult(NamedTuple):
     directories: project directories on the search path that exist; a compiler warns of those that do not.
     system_directories: directories on the command line's search path that belong to the system.
     unsure: ``path: what`` for each include that could not be predicted.
-    time_macros: ``path uses __DATE__``: the result depends on when it is made.
+    time_macros: ``path uses __DATE__``: the result depends on the compiler's clock.
     absolute_includers: those of ``files`` that name a project file by its absolute path.
     """
 

@@ -14,7 +14,7 @@ import msgpack
 from zbuild import limits
 from zbuild.inputs import cache_file
 
-FORMAT = "zbuild-source-facts-1"
+FORMAT = "zbuild-source-facts-2"
 
 QUOTED = 1
 """``"name"``: the includer's directory is searched first."""
@@ -37,7 +37,8 @@ class SourceFacts(NamedTuple):
     """Attributes:
     includes: (operand, flags).
     defines: (macro, value) where the value is ``"file"`` or ``<file>``, delimiters included.
-    time_macros: those of ``__DATE__``, ``__TIME__`` and ``__TIMESTAMP__`` that occur outside comments and strings.
+    time_macros: those of ``__DATE__`` and ``__TIME__`` that occur outside comments and strings. ``__TIMESTAMP__`` is
+        the time of the file, which is the same for every action.
     unsure: what was seen and not understood.
     """
 
@@ -65,7 +66,7 @@ _DIRECTIVE = re.compile(rb"#" + _GAP + rb"(?:" + _INCLUDE + rb"|" + _DEFINE + rb
 _HAS_INCLUDE = re.compile(rb"__has_(include_next|include|embed)(?:__)?\s*\(\s*" + _OPERAND)
 _SPLICE = re.compile(rb"\\\r?\n")
 _ASSEMBLED = re.compile(rb"\.(include|incbin)[ \t]*(?:\\?\"([^\"\\\n]+)\\?\"|(\S))")
-_TIME = re.compile(rb"\b__(?:DATE|TIME|TIMESTAMP)__\b")
+_TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 _COMMENTS_AND_STRINGS = re.compile(rb"//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
 
 

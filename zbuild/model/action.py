@@ -19,7 +19,7 @@ from zbuild.limits import RESULT_BYTES
 ActionId = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 """32 bytes: the BLAKE3 hash of the encoded Action."""
 
-ACTION_FORMAT = "zbuild-action-1"
+ACTION_FORMAT = "zbuild-action-2"
 """Part of every ActionId. A change in what an action means, or in how it is run, changes this."""
 
 

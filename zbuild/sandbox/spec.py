@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from zbuild.model.source_date import SOURCE_DATE_S
+
 RESERVED_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc", "/dev", "/sys")
 """Directories that a sandbox fills from the worker or the kernel; no input of an action may lie there."""
 
@@ -15,11 +17,11 @@ BASE_ENVIRONMENT = {
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "SOURCE_DATE_EPOCH": str(SOURCE_DATE_S),
     "TMPDIR": "/tmp",
     "TZ": "UTC",
 }
-"""What every command finds; an action's own variables win. Nothing that changes what a compiler writes, such as
-SOURCE_DATE_EPOCH: outputs are to be what plain ninja makes."""
+"""What every command finds, and nothing of the worker's own; an action's own variables win."""
 
 
 class SandboxLevel(enum.Enum):

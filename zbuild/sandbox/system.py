@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from zbuild import digest as digests
 from zbuild.errors import SandboxUnavailable
+from zbuild.model.source_date import SOURCE_DATE_NS
 from zbuild.sandbox.spec import SystemPath
 
 USER_ID = 1000
@@ -86,12 +87,12 @@ class SystemTree:
                 shutil.rmtree(unfinished)
                 if not os.path.isdir(path):
                     raise
-        os.utime(path)
+        os.utime(path, ns=(time.time_ns(), SOURCE_DATE_NS))
         return path
 
     def _remove_abandoned(self, current: str) -> None:
         for entry in list(os.scandir(self._directory)):
-            if entry.name != current and entry.stat(follow_symlinks=False).st_mtime < time.time() - _ABANDONED_S:
+            if entry.name != current and entry.stat(follow_symlinks=False).st_atime < time.time() - _ABANDONED_S:
                 shutil.rmtree(entry.path)
 
     @contextlib.contextmanager
@@ -119,6 +120,9 @@ def _make_etc(directory: str) -> None:
     for name, text in _WRITTEN.items():
         with open(f"{directory}/{name}", "w", encoding="ascii") as file:
             file.write(text)
+    for parent, _, names in os.walk(directory):
+        for path in (parent, *(f"{parent}/{name}" for name in names)):
+            os.utime(path, ns=(time.time_ns(), SOURCE_DATE_NS), follow_symlinks=False)
 
 
 def _system_directories() -> list[SystemPath]:

@@ -13,10 +13,11 @@ from typing import NoReturn, TypeVar
 from zbuild.digest import Digest
 from zbuild.errors import StoreFailed
 from zbuild.limits import QUARANTINE_FILES
+from zbuild.model.source_date import SOURCE_DATE_NS
 from zbuild.storage.scratch_directory import ScratchDirectory
 
-BLOB_MTIME_NS = 946_684_800 * 10**9
-"""2000-01-01T00:00:00Z: constant for equal results, and past 1980, before which zip refuses a file."""
+BLOB_MTIME_NS = SOURCE_DATE_NS
+"""Inputs are links to blobs, so this is what an action sees as their time."""
 
 EXECUTABLE_SUFFIX = ".x"
 

@@ -219,21 +219,33 @@ class Stage:
                 directories = {root + path for path in present.writable_directories & layout.writable_directories}
                 files = {root + entry.path for entry in layout.copied}
             reset_tree(root + present.writable_root, directories, files, self._trash)
-        for entry in present.linked - layout.linked:
+        removed = present.linked - layout.linked
+        for entry in removed:
             os.unlink(root + entry.path)
-        for directory in sorted(present.read_only_directories - layout.read_only_directories, key=len, reverse=True):
+        superfluous = present.read_only_directories - layout.read_only_directories
+        for directory in sorted(superfluous, reverse=True):
             os.rmdir(root + directory)
-        for directory in sorted(layout.read_only_directories - present.read_only_directories, key=len):
+        absent = layout.read_only_directories - present.read_only_directories
+        for directory in sorted(absent):
             os.mkdir(root + directory, DIRECTORY_MODE)
-        for directory in sorted(layout.writable_directories, key=len):
+        for directory in sorted(layout.writable_directories):
             if not (is_same_writable_root and os.path.isdir(root + directory)):
                 os.mkdir(root + directory, DIRECTORY_MODE)
-        for entry in added:
+        for entry in sorted(added, key=_path_of):
             self._place(sources[entry.path], root + entry.path, entry.executable)
         for entry in layout.copied:
             _copy(sources[entry.path], root + entry.path, EXECUTABLE_MODE if entry.executable else FILE_MODE)
+        roots = {present.writable_root, layout.writable_root}
+        changed = {parent(path) for path in (*map(_path_of, (*removed, *added)), *superfluous, *absent, *roots)}
+        self._date({*changed, *absent, *roots} & layout.read_only_directories)
+        self._date(layout.writable_directories)
         if present.linked != layout.linked or present.read_only_directories != layout.read_only_directories:
             self._read_only_paths = self._tops(layout)
+
+    def _date(self, directories: Iterable[str]) -> None:
+        """Give directories, which are as the action shall find them, the time that everything has: 2 us each."""
+        for directory in directories:
+            os.utime(self._root + directory, ns=(BLOB_MTIME_NS, BLOB_MTIME_NS))
 
     def _place(self, source: str, target: str, executable: bool) -> None:
         if self._is_isolated:
@@ -266,6 +278,10 @@ class Stage:
         os.mkdir(self._root, DIRECTORY_MODE)
         self._layout = _NOTHING
         self._read_only_paths = ()
+
+
+def _path_of(entry: InputSpec) -> str:
+    return entry.path
 
 
 def _copy(source: str, target: str, mode: int) -> None:

@@ -23,6 +23,7 @@ def test_a_users_own_variables_do_not_reach_the_action() -> None:
     assert action_environment(environment, ROOTS) == {
         "PATH": STANDARD_PATH,
         "LC_ALL": "C.UTF-8",
+        "PERL_HASH_SEED": "0",
         "PYTHONHASHSEED": "0",
     }
 

@@ -68,7 +68,7 @@ def test_every_field_is_part_of_the_id(field: str) -> None:
 def test_the_golden_bytes_of_an_action() -> None:
     """A change here makes every cache cold: then ACTION_FORMAT changes too."""
     assert msgpack.unpackb(BODY) == [
-        "zbuild-action-1", [["os", "linux"]], "hermetic", 600.0, True, ["/bin/sh", "-c", "true"], [["A", "b"]],
+        "zbuild-action-2", [["os", "linux"]], "hermetic", 600.0, True, ["/bin/sh", "-c", "true"], [["A", "b"]],
         "/zb/build", "/zb/build", [["/zb/src/a.c", list(of_bytes(b"a")), False]], ["/zb/build/sub"],
         [["/zb/build/a.o", False]], True,
     ]  # fmt: skip  # the fields in their order
@@ -89,8 +89,8 @@ def test_the_header_is_read_without_the_rest() -> None:
         header_with(b"\x91" * 100_000),
         header_with(b"\xc0", name=b"\xa2\xff\xfe"),
         header_with(b"\xc0", name=b"\xaezbuild-action"),
-        msgpack.packb(["zbuild-action-2", [], "hermetic", 1.0, True]),
-        msgpack.packb(["zbuild-action-1", [], "hermetic", "long", True]),
+        msgpack.packb(["zbuild-action-3", [], "hermetic", 1.0, True]),
+        msgpack.packb(["zbuild-action-2", [], "hermetic", "long", True]),
     ],
     ids=range(9),
 )
@@ -103,8 +103,8 @@ def test_hostile_bytes_are_bad_input(body: bytes) -> None:
 
 
 def test_another_format_is_named() -> None:
-    with pytest.raises(BadInput, match="'zbuild-action-2', but this zbuild runs 'zbuild-action-1'"):
-        decode_header(msgpack.packb(["zbuild-action-2", [], "hermetic", 1.0, True]))
+    with pytest.raises(BadInput, match="'zbuild-action-3', but this zbuild runs 'zbuild-action-2'"):
+        decode_header(msgpack.packb(["zbuild-action-3", [], "hermetic", 1.0, True]))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x91\x09", b"\x93\x00\x00" + b"\x91" * 100_000, b"\x91\xa2\xff\xfe"])

@@ -71,7 +71,7 @@ def test_environment_is_for_the_command_and_never_for_bubblewrap() -> None:
     assert environment["LD_PRELOAD"] == "/zb/evil.so"
     assert environment["PATH"] == "/opt/bin", "the action's own value wins"
     assert (environment["TZ"], environment["LANG"], environment["HOME"]) == ("UTC", "C.UTF-8", "/tmp")
-    assert "SOURCE_DATE_EPOCH" not in environment
+    assert environment["SOURCE_DATE_EPOCH"] == "946684800"
     assert to_spawn(spec(), 1).environment == ()
 
 
