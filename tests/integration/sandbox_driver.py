@@ -84,11 +84,11 @@ class Slot:
             system=self.system.paths(),
         )
 
-    def start(self, command: str, **fields: object) -> int:
+    def start(self, command: str, *, is_held: bool = False, **fields: object) -> int:
         assert self.spawner is not None
         self._last_id += 1
         spec = self.specify(command, **fields)  # type: ignore[arg-type]  # the fields of specify(), by name
-        self.spawner.send(to_spawn(spec, self._last_id))
+        self.spawner.send(to_spawn(spec, self._last_id, is_held=is_held))
         return self._last_id
 
     def wait(self, spawn_id: int, timeout_s: float = 30.0) -> Exited:
@@ -102,7 +102,7 @@ class Slot:
         return self._exited.pop(spawn_id)
 
     def run(self, command: str, **fields: object) -> Exited:
-        return self.wait(self.start(command, **fields))
+        return self.wait(self.start(command, **fields))  # type: ignore[arg-type]  # the fields of start(), by name
 
     def text(self, command: str, **fields: object) -> str:
         """The output of a command that succeeds."""

@@ -135,12 +135,14 @@ def test_higher_priority_overtakes_a_build_that_came_first(short_path: Path, tmp
         farm.add_worker("narrow", 1)
         for priority, tree in trees.items():
             tree.farm_flags = ["--coordinator", farm.endpoint, "--priority", priority]
-            tree.manifest(commands(12, f"sleep 0.2; echo {token} {priority} {{n}} > o{{n}}"))
+            tree.manifest(
+                commands(20 if priority == "low" else 4, f"sleep 0.2; echo {token} {priority} {{n}} > o{{n}}")
+            )
         slow = trees["low"].start()
         wait_until((trees["low"].build / "o0").exists, "the first build to begin")
         assert trees["critical"].zbuild().all_remote
 
-        left = [n for n in range(12) if not (trees["low"].build / f"o{n}").exists()]
+        left = [n for n in range(20) if not (trees["low"].build / f"o{n}").exists()]
         assert finish(slow).exit_code == 0
 
     assert len(left) >= 6

@@ -45,6 +45,8 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
     Raises:
         ZbuildError: the sandbox is not to be had here, or the broker refuses this worker.
     """
+    import prctl
+
     from zbuild.sandbox.spawner import start_spawner
 
     broker = normalise_endpoint(config.coordinator)
@@ -56,6 +58,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
         raise StoreFailed(f"cannot make the cache directory {directory}: {error.strerror}") from error
     with claimed(directory, lock):
         # The spawner must fork before gevent and zmq are imported: neither survives a fork.
+        prctl.set_child_subreaper(1)
         spawner = start_spawner()
         instruments.install("worker", os.environ)
         from zbuild.cli.worker_assembly import assemble

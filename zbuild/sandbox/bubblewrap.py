@@ -27,6 +27,9 @@ STATUS_DESCRIPTOR = 3
 FILTER_DESCRIPTOR = 4
 """Where bubblewrap reads the system call filter. Without it bubblewrap fails, so that no command is ever without."""
 
+RELEASE_DESCRIPTOR = 5
+"""What a held sandbox, with all its walls up, waits for to be readable before it runs its command."""
+
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 
 _WALLS = (

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 
-from zbuild.sandbox.bubblewrap import bubblewrap_argv, find_bubblewrap
+from zbuild.sandbox.bubblewrap import RELEASE_DESCRIPTOR, bubblewrap_argv, find_bubblewrap
 from zbuild.sandbox.spawn_protocol import Spawn
 from zbuild.sandbox.spec import SandboxLevel, SandboxSpec
 
 _bubblewrap = cache(find_bubblewrap)
 
 
-def to_spawn(spec: SandboxSpec, spawn_id: int) -> Spawn:
-    """The request for running ``spec``; ``spawn_id`` comes back in its Exited.
+def to_spawn(spec: SandboxSpec, spawn_id: int, *, is_held: bool = False) -> Spawn:
+    """The request for running ``spec``; ``spawn_id`` comes back in its Exited. ``is_held``: only after a Release.
 
     Raises:
         SandboxUnavailable: bubblewrap is needed and not installed.
     """
     match spec.level:
         case SandboxLevel.HERMETIC:
-            argv = (_bubblewrap(), *bubblewrap_argv(spec)[1:])
+            block = ("--block-fd", str(RELEASE_DESCRIPTOR)) if is_held else ()
+            argv = (_bubblewrap(), *block, *bubblewrap_argv(spec)[1:])
             environment: tuple[tuple[str, str], ...] = ()
             host_directory = "/"
         case SandboxLevel.NONE:
@@ -35,4 +36,5 @@ def to_spawn(spec: SandboxSpec, spawn_id: int) -> Spawn:
         stderr_path=spec.stderr_path,
         timeout_s=spec.timeout_s,
         is_sandboxed=spec.level is SandboxLevel.HERMETIC,
+        is_held=is_held,
     )

@@ -8,10 +8,11 @@ import os
 import resource
 import select
 import signal
+import socket
 from dataclasses import dataclass, field
 
 from zbuild.limits import KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
-from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, STATUS_DESCRIPTOR
+from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, RELEASE_DESCRIPTOR, STATUS_DESCRIPTOR
 from zbuild.sandbox.output_capture import OutputCapture
 from zbuild.sandbox.seccomp import filter_path
 from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
@@ -37,13 +38,16 @@ class RunningCommand:
     Attributes:
         pid: the process started; for a sandboxed command bubblewrap's outer process.
         init_pid: the sandbox's PID 1 as seen from here, 0 while unknown. When it is gone, so is the whole sandbox.
-        next_signal_s: when to act next: at the deadline, then at the end of the grace; infinite when nothing is left.
+        release_descriptor: what a held sandbox waits at; -1 when it waits no longer.
+        next_signal_s: when to act next: at the deadline, then at the end of the grace; infinite when nothing is left,
+            and while the command is held.
     """
 
     spawn: Spawn
     pid: int
     captures: list[OutputCapture]
     status_descriptor: int
+    release_descriptor: int
     started_s: float
     next_signal_s: float
     init_pid: int = 0
@@ -62,6 +66,17 @@ class RunningCommand:
         self.user_s += usage.ru_utime
         self.system_s += usage.ru_stime
         self.peak_memory_bytes = max(self.peak_memory_bytes, usage.ru_maxrss * KIB)
+
+    def release(self, now_s: float) -> None:
+        """Let a held command run. Its time begins now."""
+        if self.release_descriptor < 0:
+            return
+        # A sandbox that could not be set up is gone; its end will be reported.
+        with contextlib.suppress(ConnectionError):
+            os.write(self.release_descriptor, b"\0")
+        self._close_release()
+        self.started_s = now_s
+        self.next_signal_s = now_s + self.spawn.timeout_s
 
     def end(self, now_s: float) -> None:
         """Make the command end: at once in a sandbox, which dies with bubblewrap; else first with SIGTERM."""
@@ -100,6 +115,7 @@ class RunningCommand:
         if self.spawn.is_sandboxed:
             self.read_status()
             os.close(self.status_descriptor)
+            self._close_release()
             reported = self._reported("exit-code")
             if reported is not None:
                 exit_code = reported
@@ -132,6 +148,11 @@ class RunningCommand:
             self.is_killed = True
             self.end(now_s)
 
+    def _close_release(self) -> None:
+        if self.release_descriptor >= 0:
+            os.close(self.release_descriptor)
+            self.release_descriptor = -1
+
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
@@ -155,12 +176,13 @@ class RunningCommand:
 
 
 def start(spawn: Spawn, now_s: float) -> RunningCommand:
-    """Start a command in a process group of its own.
+    """Start a command in a process group of its own; a held one waits in its sandbox for ``release``.
 
     Raises:
         OSError: it could not be started; nothing is left open.
     """
     paths = [spawn.stdout_path] if spawn.stderr_path is None else [spawn.stdout_path, spawn.stderr_path]
+    is_held = spawn.is_held and spawn.is_sandboxed
     pipes: list[tuple[int, int]] = []
     try:
         pipes += (os.pipe() for _ in paths)
@@ -173,6 +195,9 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
             pipes.append(os.pipe())
             actions.append((os.POSIX_SPAWN_DUP2, pipes[-1][1], STATUS_DESCRIPTOR))
             actions.append((os.POSIX_SPAWN_OPEN, FILTER_DESCRIPTOR, filter_path(), os.O_RDONLY, 0))
+        if is_held:
+            pipes.append(_release_pair())
+            actions.append((os.POSIX_SPAWN_DUP2, pipes[-1][1], RELEASE_DESCRIPTOR))
         # posix_spawn knows no working directory. This process has one thread, and needs none of its own.
         os.chdir(spawn.working_directory)
         try:
@@ -194,12 +219,20 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
     finally:
         for _, writer in pipes:
             os.close(writer)
+    release_descriptor = pipes.pop()[0] if is_held else -1
     status_descriptor = -1
     if spawn.is_sandboxed:
         status_descriptor = pipes.pop()[0]
         os.set_blocking(status_descriptor, False)
     captures = [OutputCapture(reader, path) for (reader, _), path in zip(pipes, paths, strict=True)]
-    return RunningCommand(spawn, pid, captures, status_descriptor, now_s, now_s + spawn.timeout_s)
+    end_s = float("inf") if is_held else now_s + spawn.timeout_s
+    return RunningCommand(spawn, pid, captures, status_descriptor, release_descriptor, now_s, end_s)
+
+
+def _release_pair() -> tuple[int, int]:
+    """Datagram sockets: unlike a pipe they do not become readable when this process dies, which must start nothing."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    return ours.detach(), theirs.detach()
 
 
 def unstartable(spawn: Spawn, error: OSError) -> Exited:

@@ -28,9 +28,10 @@ from functools import partial
 
 from zbuild.errors import ProtocolError
 from zbuild.limits import KIB, SPAWNER_STOP_S, SPAWNS_RUNNING
+from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.output_capture import OutputCapture
 from zbuild.sandbox.running_command import RunningCommand, start, unstartable
-from zbuild.sandbox.spawn_protocol import Decoder, Exited, Kill, Request, Spawn, encode
+from zbuild.sandbox.spawn_protocol import Decoder, Exited, Kill, Release, Request, Spawn, encode
 
 _RECEIVE_BYTES = 256 * KIB
 
@@ -47,6 +48,7 @@ class SpawnLoop:
         self._decoder = Decoder[Request](Request)
         self._outgoing = bytearray()
         self._by_id: dict[int, RunningCommand] = {}
+        self._held_plain: dict[int, Spawn] = {}
         self._by_pid: dict[int, RunningCommand] = {}
         self._awaiting_init: dict[int, RunningCommand] = {}
         self._orphans: dict[int, set[int]] = {}
@@ -116,14 +118,23 @@ class SpawnLoop:
             match request:
                 case Spawn():
                     self._spawn(request)
+                case Release():
+                    self._release(request.id)
                 case Kill():
                     self._kill(request.id)
 
     def _spawn(self, spawn: Spawn) -> None:
-        if spawn.id in self._by_id or len(self._by_id) >= SPAWNS_RUNNING:
-            reason = "its id is in use" if spawn.id in self._by_id else f"{SPAWNS_RUNNING} commands are running"
+        is_in_use = spawn.id in self._by_id or spawn.id in self._held_plain
+        if is_in_use or len(self._by_id) + len(self._held_plain) >= SPAWNS_RUNNING:
+            reason = "its id is in use" if is_in_use else f"{SPAWNS_RUNNING} commands are running"
             self._send(Exited(id=spawn.id, error=f"cannot start {spawn.argv[0]}: {reason}"))
-            return
+        elif spawn.is_held and not spawn.is_sandboxed:
+            # There is nothing to make ready.
+            self._held_plain[spawn.id] = spawn
+        else:
+            self._start(spawn)
+
+    def _start(self, spawn: Spawn) -> None:
         try:
             command = start(spawn, time.monotonic())
         except OSError as error:
@@ -136,7 +147,16 @@ class SpawnLoop:
                 capture.descriptor, selectors.EVENT_READ, partial(self._on_output, command, capture)
             )
 
+    def _release(self, spawn_id: int) -> None:
+        if (spawn := self._held_plain.pop(spawn_id, None)) is not None:
+            self._start(spawn)
+        elif (command := self._by_id.get(spawn_id)) is not None:
+            command.release(time.monotonic())
+
     def _kill(self, spawn_id: int) -> None:
+        if self._held_plain.pop(spawn_id, None) is not None:
+            self._send(Exited(id=spawn_id, is_killed=True))
+            return
         command = self._by_id.get(spawn_id)
         if command is not None and not command.is_killed:
             command.is_killed = True
@@ -211,7 +231,7 @@ class SpawnLoop:
         """Kill processes that left their command by daemonising, when every command they can belong to has ended."""
         known = self._by_pid.keys() | self._awaiting_init.keys()
         running = {spawn_id for spawn_id, command in self._by_id.items() if not command.spawn.is_sandboxed}
-        for pid in _children() - known:
+        for pid in children() - known:
             suspects = self._orphans.setdefault(pid, running) & running
             self._orphans[pid] = suspects
             if not suspects:
@@ -255,10 +275,3 @@ def _is_own_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _children() -> set[int]:
-    """The PIDs of this process's children: proc(5). It needs CONFIG_PROC_CHILDREN, which distributions set."""
-    pid = os.getpid()
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return set(map(int, file.read().split()))

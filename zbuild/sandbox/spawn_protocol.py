@@ -26,7 +26,8 @@ class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spa
         stdout_path: a file for output beyond SPAWN_INLINE_OUTPUT_BYTES; made only then.
         stderr_path: None joins stderr with stdout, in the order of writing.
         timeout_s: wall-clock bound from the start of the command.
-        is_sandboxed: the command is bubblewrap with ``--json-status-fd 3``.
+        is_sandboxed: the command is bubblewrap with ``--json-status-fd 3``, and ``--block-fd 5`` if it is held.
+        is_held: make everything ready, and run the command only on Release. The time bound begins there, too.
     """
 
     id: int
@@ -37,10 +38,20 @@ class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spa
     stderr_path: str | None
     timeout_s: float
     is_sandboxed: bool
+    is_held: bool = False
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="release"):
+    """Worker -> spawner: run a held command now. Ignored when nothing is held under the id: its set-up has failed."""
+
+    id: int
 
 
 class Kill(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="kill"):
-    """Worker -> spawner: end a command and all its processes. Ignored when nothing runs under the id: it has ended."""
+    """Worker -> spawner: end a command, held or running, and all its processes.
+
+    Ignored when nothing is there under the id: it has ended.
+    """
 
     id: int
 
@@ -81,7 +92,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ex
     stderr: Captured = Captured()
 
 
-Request = Spawn | Kill
+Request = Spawn | Release | Kill
 
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()

@@ -15,9 +15,13 @@ import sys
 from zbuild.errors import SandboxFailed
 from zbuild.limits import KIB, SPAWNER_STOP_S
 from zbuild.module_process import module_argv, module_environment
+from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.spawn_protocol import Decoder, Exited, Request, encode
 
 _RECEIVE_BYTES = 256 * KIB
+
+_COMMAND_DESCRIPTORS = 9
+"""The last of the descriptors below which commands get theirs."""
 
 
 class Spawner:
@@ -73,12 +77,26 @@ class Spawner:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """Kill what a spawner that was killed has left to this process, the subreaper above it.
+
+        A command dies with its sandbox, but a bubblewrap that sets one up, or waits for its Release, dies with nobody
+        (its PR_SET_PDEATHSIG comes last). Such a process is still in the session of the spawner.
+        """
+        while orphans := [pid for pid in children() if _session_of(pid) == self.pid]:
+            # The children of an orphan become orphans.
+            for pid in orphans:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def start_spawner() -> Spawner:
     """Start a spawner process; it gets ready in the background.
 
-    It has a session of its own, so that Ctrl-C at a terminal reaches the worker alone.
+    It has a session of its own, so that Ctrl-C at a terminal reaches the worker alone. This process should be a
+    subreaper (prctl(2)), so that what a killed spawner leaves becomes its child and is ended by close().
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -101,6 +119,7 @@ def main(descriptor: int, parent_pid: int) -> None:
     from zbuild.sandbox.spawn_loop import SpawnLoop
 
     os.set_inheritable(descriptor, False)
+    _occupy_low_descriptors()
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop = SpawnLoop(socket.socket(fileno=descriptor))
@@ -110,6 +129,20 @@ def main(descriptor: int, parent_pid: int) -> None:
     if os.getppid() != parent_pid:
         return
     loop.run()
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _occupy_low_descriptors() -> None:
+    """Keep those that commands get free of pipes of ours: one set up for a command would close another's source."""
+    while (descriptor := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) <= _COMMAND_DESCRIPTORS:
+        pass
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,14 @@ class Surroundings(Protocol):
     def upload(self, digests: Iterable[Digest]) -> None:
         """Bring blobs of the worker's directory into the store; raises StoreFailed."""
 
-    def run(self, spawn: Spawn) -> Exited:
-        """Run a process to its end; raises SandboxFailed."""
+    def hold(self, spawn: Spawn) -> None:
+        """Begin to make the sandbox of a held process; raises SandboxFailed."""
+
+    def run(self, spawn_id: int) -> Exited:
+        """Run a held process to its end; raises SandboxFailed."""
+
+    def discard(self, spawn_id: int) -> None:
+        """End a held process that will not run after all; raises SandboxFailed."""
 
     def property_value(self, name: str) -> str:
         """The present value of a platform property of this machine; "" for none."""
@@ -114,12 +120,17 @@ class Execution:
         self._slot: Slot | None = None
         self._action: Action | None = None
         self._plan: StagePlan | None = None
+        self._held_id = 0
         self._exited: Exited | None = None
         self._failure: ActionResult | None = None
         self._fetch_s = self._stage_s = self._run_s = 0.0
 
     def prepare(self) -> None:
-        """Have every input here and staged."""
+        """Have every input here and staged, and the sandbox under way, which will wait for ``run``.
+
+        Making a sandbox takes 4 ms on an idle machine and 20 on a busy one, most of it waiting for the kernel: no slot
+        is taken meanwhile.
+        """
         self._guarded(self._prepare)
 
     def run(self, started: Callable[[int], None]) -> None:
@@ -134,6 +145,10 @@ class Execution:
 
     def discard(self) -> None:
         """Give the slot back."""
+        held_id, self._held_id = self._held_id, 0
+        if held_id:
+            with contextlib.suppress(SandboxFailed):
+                self._workshop.surroundings.discard(held_id)
         slot, self._slot = self._slot, None
         if slot is not None:
             self._workshop.slots.put(slot)
@@ -187,6 +202,10 @@ class Execution:
             working_directory=action.working_directory,
         )
         self._fetch_s, self._stage_s = fetched_s - began_s, time.monotonic() - staged_s
+        spawn_id = self._workshop.next_spawn_id()
+        spec = self._spec(action, self._plan, self._slot)
+        self._workshop.surroundings.hold(to_spawn(spec, spawn_id, is_held=True))
+        self._held_id = spawn_id
 
     def _check_platform(self, action: Action) -> None:
         workshop = self._workshop
@@ -199,14 +218,12 @@ class Execution:
                 raise NoEligibleWorker(text)
 
     def _run(self, started: Callable[[int], None]) -> None:
-        if self._action is None or self._plan is None or self._slot is None:
+        spawn_id, self._held_id = self._held_id, 0
+        if not spawn_id:
             raise SandboxFailed("the action was not prepared")
         began_s = time.monotonic()
-        spawn_id = self._workshop.next_spawn_id()
         started(spawn_id)
-        self._exited = self._workshop.surroundings.run(
-            to_spawn(self._spec(self._action, self._plan, self._slot), spawn_id)
-        )
+        self._exited = self._workshop.surroundings.run(spawn_id)
         self._run_s = time.monotonic() - began_s
 
     def _spec(self, action: Action, plan: StagePlan, slot: Slot) -> SandboxSpec:

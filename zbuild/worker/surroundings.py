@@ -35,8 +35,14 @@ class WorkerSurroundings:
     def upload(self, digests: Iterable[Digest]) -> None:
         self._blobs.upload(digests)
 
-    def run(self, spawn: Spawn) -> Exited:
-        return self._processes.run(spawn)
+    def hold(self, spawn: Spawn) -> None:
+        self._processes.hold(spawn)
+
+    def run(self, spawn_id: int) -> Exited:
+        return self._processes.run(spawn_id)
+
+    def discard(self, spawn_id: int) -> None:
+        self._processes.discard(spawn_id)
 
     def property_value(self, name: str) -> str:
         self._platform.recheck()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zbuild.errors import ProtocolError
 from zbuild.limits import SPAWN_MESSAGE_BYTES
-from zbuild.sandbox.spawn_protocol import Captured, Decoder, Exited, Kill, Request, Spawn, encode
+from zbuild.sandbox.spawn_protocol import Captured, Decoder, Exited, Kill, Release, Request, Spawn, encode
 
 SPAWN = Spawn(
     id=7,
@@ -30,7 +30,10 @@ def test_golden_bytes() -> None:
     assert encode(Kill(id=5)) == b"\x07\x00\x00\x00" + b"\x92\xa4kill\x05"
 
 
-@given(st.lists(st.sampled_from([SPAWN, Kill(id=2**40)]), max_size=6), st.lists(st.integers(1, 40), max_size=30))
+@given(
+    st.lists(st.sampled_from([SPAWN, Release(id=7), Kill(id=2**40)]), max_size=6),
+    st.lists(st.integers(1, 40), max_size=30),
+)
 def test_any_cutting_gives_the_same_messages(messages: list[Request], cuts: list[int]) -> None:
     stream = b"".join(map(encode, messages))
     decoder = Decoder[Request](Request)

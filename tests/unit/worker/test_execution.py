@@ -15,7 +15,7 @@ from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
 from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.staging import Stage
-from zbuild.worker.execution import Slot, Workshop
+from zbuild.worker.execution import Execution, Slot, Workshop
 
 INPUT = of_bytes(b"input")
 
@@ -39,6 +39,7 @@ class Surroundings:
     def __init__(self, error: Exception, failing: str) -> None:
         self._error = error
         self._failing = failing
+        self.held: list[int] = []
 
     def fetch(self, digests: list[Digest]) -> None:
         self._fail("fetch")
@@ -46,9 +47,18 @@ class Surroundings:
     def upload(self, digests: Iterable[Digest]) -> None:
         self._fail("upload")
 
-    def run(self, spawn: Spawn) -> Exited:
+    def hold(self, spawn: Spawn) -> None:
+        assert spawn.is_held
+        self._fail("hold")
+        self.held.append(spawn.id)
+
+    def run(self, spawn_id: int) -> Exited:
+        self.held.remove(spawn_id)
         self._fail("run")
         raise AssertionError("only the failing call is made")
+
+    def discard(self, spawn_id: int) -> None:
+        self.held.remove(spawn_id)
 
     def property_value(self, name: str) -> str:
         self._fail("property_value")
@@ -59,7 +69,7 @@ class Surroundings:
             raise self._error
 
 
-def attempt(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[ActionResult, Slots]:
+def begun(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[Execution, Slots]:
     stage = Stage(str(directory / "stage"), blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
     slots = Slots(Slot(stage, str(directory / "stdout"), str(directory / "stderr")))
     system = SystemTree(str(directory / "system"))
@@ -76,13 +86,19 @@ def attempt(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -
         directories=(),
         outputs=(),
     )
-    execution = workshop.begin(*encode_action(action))
+    return workshop.begin(*encode_action(action)), slots
+
+
+def attempt(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[ActionResult, Slots]:
+    execution, slots = begun(directory, surroundings, blobs)
     execution.prepare()
     execution.run(lambda _spawn_id: None)
-    return execution.collect(), slots
+    result = execution.collect()
+    assert surroundings.held == []
+    return result, slots
 
 
-@pytest.mark.parametrize("failing", ["fetch", "run", "property_value"])
+@pytest.mark.parametrize("failing", ["fetch", "hold", "run", "property_value"])
 def test_a_bug_costs_the_attempt_and_not_the_slot(tmp_path: Path, failing: str) -> None:
     """It ended the greenlet: the lease was held for ever, and the build waited for ever."""
     blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
@@ -93,6 +109,26 @@ def test_a_bug_costs_the_attempt_and_not_the_slot(tmp_path: Path, failing: str) 
     assert "unthought of" in result.message
     assert "test_execution.py" in result.message, "it says where"
     assert len(slots.free) == 1
+
+
+def test_a_sandbox_that_is_not_needed_ends_before_its_stage_is_used_again(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    free_when_discarded: list[int] = []
+
+    class Discarding(Surroundings):
+        """Looks what is free when the sandbox is ended."""
+
+        def discard(self, spawn_id: int) -> None:
+            super().discard(spawn_id)
+            free_when_discarded.append(len(slots.free))
+
+    surroundings = Discarding(ValueError("none"), "nothing")
+    execution, slots = begun(tmp_path, surroundings, blobs)
+    execution.prepare()
+    assert surroundings.held == [1]
+    execution.discard()
+    assert (surroundings.held, free_when_discarded, len(slots.free)) == ([], [0], 1)
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Sandboxes that are set up before their command may run: they wait, run it once, and leave nothing."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import prctl
+import pytest
+
+from tests.integration.sandbox_driver import BUILD, Slot
+from zbuild.sandbox.launch import to_spawn
+from zbuild.sandbox.spawn_protocol import Kill, Release
+from zbuild.sandbox.spawner import Spawner, start_spawner
+
+pytestmark = pytest.mark.needs("bubblewrap")
+
+
+@pytest.fixture
+def spawner() -> Iterator[Spawner]:
+    spawner = start_spawner()
+    yield spawner
+    spawner.close()
+
+
+@pytest.fixture
+def slot(spawner: Spawner, tmp_path: Path) -> Slot:
+    return Slot(spawner, tmp_path)
+
+
+def until(is_true: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline_s, "it did not come true"
+        time.sleep(0.005)
+
+
+def below(pid: int) -> list[int]:
+    """The processes below a process."""
+    try:
+        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [each for child in children for each in (child, *below(child))]
+
+
+def held(slot: Slot, command: str, **fields: object) -> int:
+    """The id of a held command whose sandbox is there, with every mount."""
+    assert slot.spawner is not None
+    spawner_pid = slot.spawner.pid
+    spawn_id = slot.start(command, is_held=True, **fields)
+
+    def is_set_up() -> bool:
+        return any(has_own_root(pid) for pid in below(spawner_pid))
+
+    until(is_set_up)
+    return spawn_id
+
+
+def has_own_root(pid: int) -> bool:
+    try:
+        mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return {"/", BUILD} <= {mount[4] for mount in mounts} and not any("oldroot" in mount[4] for mount in mounts)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def made(slot: Slot, name: str) -> bool:
+    return os.path.exists(slot.plan.location(f"{BUILD}/{name}"))
+
+
+def test_waits_with_all_its_walls_up_and_runs_once_when_released(slot: Slot, spawner: Spawner) -> None:
+    spawn_id = held(slot, "echo x >> ran; cat ../a; ls /proc/self/fd", files={"/zb/src/a": b"input\n"})
+    assert not made(slot, "ran")
+    for _ in range(2):
+        spawner.send(Release(id=spawn_id))
+    exited = slot.wait(spawn_id)
+    assert (exited.exit_code, exited.error) == (0, "")
+    assert exited.stdout.data.split() == [b"input", b"0", b"1", b"2", b"3"], "3 is the directory that ls reads"
+    assert Path(slot.plan.location(f"{BUILD}/ran")).read_text() == "x\n"
+    spawner.send(Release(id=spawn_id))
+    assert slot.text("echo next") == "next\n", "a Release that comes too late is ignored"
+
+
+def test_time_is_counted_from_the_release(slot: Slot, spawner: Spawner) -> None:
+    spawn_id = held(slot, "sleep 60", timeout_s=0.1)
+    assert not select.select([spawner], [], [], 0.3)[0], "it has not begun, so it cannot have taken too long"
+    spawner.send(Release(id=spawn_id))
+    exited = slot.wait(spawn_id)
+    assert exited.is_timed_out
+    assert exited.wall_s >= 0.1
+
+
+def test_discarded_before_its_turn_it_never_runs(slot: Slot, spawner: Spawner) -> None:
+    spawn_id = held(slot, "echo > ran")
+    spawner.send(Kill(id=spawn_id))
+    exited = slot.wait(spawn_id)
+    assert (exited.is_killed, exited.error) == (True, "")
+    assert below(spawner.pid) == []
+    assert not made(slot, "ran")
+
+
+def test_discarded_at_any_moment_it_leaves_nothing(slot: Slot, spawner: Spawner) -> None:
+    slot.text("true")
+    descriptors = len(os.listdir(f"/proc/{spawner.pid}/fd"))
+    for step in range(30):
+        spawn_id = slot.start("echo > ran", is_held=True)
+        time.sleep(step * 0.0003)
+        spawner.send(Kill(id=spawn_id))
+        assert slot.wait(spawn_id).is_killed
+    until(lambda: below(spawner.pid) == [])
+    until(lambda: len(os.listdir(f"/proc/{spawner.pid}/fd")) == descriptors)
+    assert not made(slot, "ran")
+
+
+def test_set_up_that_fails_is_reported_without_a_release(slot: Slot, spawner: Spawner) -> None:
+    spec = slot.specify("echo > ran")
+    shutil.rmtree(spec.stage_root)
+    spawner.send(to_spawn(spec, 100, is_held=True))
+    assert slot.wait(100).error.startswith("the sandbox could not be set up: bwrap: Can't find source path")
+    spawner.send(Release(id=100))
+    slot = Slot(spawner, slot.directory / "second")
+    assert slot.text("echo next") == "next\n"
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """This process becomes the parent of orphans, as a worker does."""
+    prctl.set_child_subreaper(1)
+    yield
+    prctl.set_child_subreaper(0)
+
+
+@pytest.mark.usefixtures("subreaper")
+def test_death_of_the_spawner_releases_nothing(tmp_path: Path) -> None:
+    """A pipe would become readable when its other end is gone, and the command would run unwatched."""
+    spawner = start_spawner()
+    slot = Slot(spawner, tmp_path)
+    held(slot, "while :; do echo >> ran; done")
+    pids = below(spawner.pid)
+    os.kill(spawner.pid, signal.SIGKILL)
+    assert len(pids) == 2
+    spawner.close()
+    until(lambda: not any(map(is_alive, pids)))
+    assert not made(slot, "ran")
