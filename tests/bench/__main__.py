@@ -12,6 +12,7 @@ BENCHMARKS = {
     "overhead": "zbuild against ninja and distcc: tiny files, a real project, a no-op build",
     "dispatch": "20,000 no-op actions against a bare ROUTER/DEALER loop and dask.distributed",
     "startup": "where the start of an embedded farm spends its time",
+    "sandbox": "a plain spawn, cold bubblewrap and a warm sandbox; staging; what 10,000 actions leave",
     "action": "where the time and CPU of one remote action go",
     "header_search": "the include scan against the compiler's -M",
 }

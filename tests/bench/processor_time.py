@@ -96,6 +96,12 @@ def tree(roots: Sequence[int]) -> dict[int, ProcessTime]:
     return found
 
 
+def machine_s() -> float:
+    """CPU seconds that the whole machine has worked since its start: user, nice, system and interrupts of proc(5)."""
+    words = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    return sum(int(words[field]) for field in (0, 1, 2, 5, 6)) * _TICK_S
+
+
 def process_time(pid: int) -> ProcessTime | None:
     """None: there is no such process."""
     try:

@@ -82,6 +82,22 @@ def test_action_accounts_for_every_process(workspace: Workspace) -> None:
     assert phases["run_s"] > 0
 
 
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.timeout(180)
+def test_sandbox_compares_three_kinds_and_finds_nothing_left_behind(workspace: Workspace) -> None:
+    report = bench(workspace, "sandbox", "--spawns", "4", "--actions", "200", "--tree-inputs", "60")
+    kinds = [row["kind"] for row in report["tables"]["4 times /usr/bin/true"]]
+    assert kinds == ["plain spawn", "cold bubblewrap", "warm sandbox"]
+    staged = [row["staged"] for row in report["tables"]["60 inputs in 2 directories"]]
+    assert staged == ["file by file", "the same tree", "one file differs"]
+    # The machine's cgroups are not only ours.
+    counted = [
+        row for row in report["tables"]["what is there before and after 200 actions"] if row["what"] != "cgroups"
+    ]
+    assert len(counted) == 6
+    assert [row for row in counted if row["after"] > row["before"]] == []
+
+
 @pytest.mark.needs("ninja", "cmake", "gcc")
 @pytest.mark.timeout(120)
 def test_header_search_covers_every_compile_edge(workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import prctl
 import pytest
 
+from tests.held_sandboxes import processes_below, wait_until_set_up
 from tests.integration.sandbox_driver import BUILD, Slot
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Kill, Release
@@ -40,34 +41,12 @@ def until(is_true: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-def below(pid: int) -> list[int]:
-    """The processes below a process."""
-    try:
-        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [each for child in children for each in (child, *below(child))]
-
-
 def held(slot: Slot, command: str, **fields: object) -> int:
     """The id of a held command whose sandbox is there, with every mount."""
     assert slot.spawner is not None
-    spawner_pid = slot.spawner.pid
     spawn_id = slot.start(command, is_held=True, **fields)
-
-    def is_set_up() -> bool:
-        return any(has_own_root(pid) for pid in below(spawner_pid))
-
-    until(is_set_up)
+    wait_until_set_up(slot.spawner.pid, BUILD)
     return spawn_id
-
-
-def has_own_root(pid: int) -> bool:
-    try:
-        mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return {"/", BUILD} <= {mount[4] for mount in mounts} and not any("oldroot" in mount[4] for mount in mounts)
 
 
 def is_alive(pid: int) -> bool:
@@ -108,7 +87,7 @@ def test_discarded_before_its_turn_it_never_runs(slot: Slot, spawner: Spawner) -
     spawner.send(Kill(id=spawn_id))
     exited = slot.wait(spawn_id)
     assert (exited.is_killed, exited.error) == (True, "")
-    assert below(spawner.pid) == []
+    assert processes_below(spawner.pid) == []
     assert not made(slot, "ran")
 
 
@@ -120,7 +99,7 @@ def test_discarded_at_any_moment_it_leaves_nothing(slot: Slot, spawner: Spawner)
         time.sleep(step * 0.0003)
         spawner.send(Kill(id=spawn_id))
         assert slot.wait(spawn_id).is_killed
-    until(lambda: below(spawner.pid) == [])
+    until(lambda: processes_below(spawner.pid) == [])
     until(lambda: len(os.listdir(f"/proc/{spawner.pid}/fd")) == descriptors)
     assert not made(slot, "ran")
 
@@ -149,7 +128,7 @@ def test_death_of_the_spawner_releases_nothing(tmp_path: Path) -> None:
     spawner = start_spawner()
     slot = Slot(spawner, tmp_path)
     held(slot, "while :; do echo >> ran; done")
-    pids = below(spawner.pid)
+    pids = processes_below(spawner.pid)
     os.kill(spawner.pid, signal.SIGKILL)
     assert len(pids) == 2
     spawner.close()
