@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from zbuild.errors import BadInput, ConfigError
-from zbuild.limits import GIB, MIB
+from zbuild.limits import CEILING_TIMEOUT_S, GIB, LONGEST_TIMEOUT_S, MIB, PROCESSORS
 
 CONTROL_PORT = 9000
 HEARTBEAT_PORT = 9001
@@ -154,6 +154,8 @@ class WorkerConfig(Config):
         parallelism: actions at once; 0 stands for the number of processors this process may use.
         name: how the worker is called in ``zbuild status``; empty stands for the host's name.
         local_queue_size: leases held beyond the running ones, so that a slot never waits for the network.
+        network, write_home, write_tmp, read_paths, write_paths, max_cpu, max_memory_bytes, timeout_s: the ceiling,
+            Capabilities that no action gets more than.
     """
 
     role = "worker"
@@ -164,6 +166,10 @@ class WorkerConfig(Config):
         "parallelism": Rule(minimum=0, maximum=4096),
         "sandbox": Rule(choices=SANDBOXES),
         "local_queue_size": Rule(minimum=0, maximum=65_536),
+        **dict.fromkeys(("network", "write_home", "write_tmp", "read_paths", "write_paths"), _ANY),
+        "max_cpu": Rule(minimum=0, maximum=PROCESSORS),
+        "max_memory_bytes": Rule(minimum=0),
+        "timeout_s": Rule(minimum=0.001, maximum=LONGEST_TIMEOUT_S),
     }
 
     coordinator: str = f"tcp://127.0.0.1:{CONTROL_PORT}"
@@ -171,6 +177,14 @@ class WorkerConfig(Config):
     name: str = ""
     sandbox: str = "hermetic"
     local_queue_size: int = 256
+    network: bool = False
+    write_home: bool = True
+    write_tmp: bool = True
+    read_paths: tuple[str, ...] = ()
+    write_paths: tuple[str, ...] = ()
+    max_cpu: int = 0
+    max_memory_bytes: int = 0
+    timeout_s: float = CEILING_TIMEOUT_S
 
 
 class ClientConfig(Config):
@@ -290,6 +304,8 @@ def _checked(key: str, value: Any, expected: type, rule: Rule, origin: str) -> A
     """
     if expected is float and type(value) is int:
         value = float(value)
+    if expected is tuple and type(value) is list and all(type(each) is str for each in value):
+        value = tuple(value)
     if type(value) is not expected:
         actual = _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
         raise ConfigError(f"{origin}: {key} must be {_TYPE_NAMES[expected]}, not {actual}")
@@ -305,6 +321,7 @@ _TYPE_NAMES: dict[type, str] = {
     float: "a number",
     str: "a string",
     list: "an array",
+    tuple: "an array of strings",
     dict: "a table",
 }
 

@@ -291,6 +291,18 @@ ACTION_TIMEOUT_S = 600.0
 
 The seed's code had 1 s, which no compile meets."""
 
+LONGEST_TIMEOUT_S = 7 * 24 * 3600.0
+"""The longest that an action may ask for: a week. It keeps infinities out of the arithmetic of deadlines."""
+
+CEILING_TIMEOUT_S = 3600.0
+"""What a worker grants unless told otherwise: six times what actions ask for by default."""
+
+CAPABILITY_PATHS = 64
+"""Paths of the worker that one action may ask for: each is a mount of 0.1 ms."""
+
+PROCESSORS = 8192
+"""Processors of one machine: NR_CPUS of the largest x86 kernels."""
+
 MISSING_OUTPUT_BYTES = 256 * KIB
 """The end of a failed command's output that is searched for names of missing files. It takes about 5 ms."""
 

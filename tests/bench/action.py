@@ -24,6 +24,7 @@ from tests.projects import PROJECTS
 from zbuild.client.action_builder import ActionBuilder
 from zbuild.inputs.analysis import Remote, analyse
 from zbuild.model.action import ResourceUsage, decode_result
+from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Exited, Spawn
 from zbuild.sandbox.spawner import Spawner, start_spawner
@@ -61,7 +62,7 @@ def _client(workspace: Workspace, tree: ConfiguredTree) -> list[Row]:
         for name in ("sources new", "sources known"):
             context = edges.context(cache)
             analyse(edges.commands[0], context)
-            builder = ActionBuilder(context.digests, context.toolchain, "hermetic", 600.0, joins_stderr=True)
+            builder = ActionBuilder(context.digests, context.toolchain, "hermetic", DEFAULT, joins_stderr=True)
             began_s = time.process_time()
             analyses = [analyse(command, context) for command in edges.commands]
             analysed_s = time.process_time()
@@ -136,7 +137,7 @@ def _spawns(workspace: Workspace, count: int) -> list[Row]:
             environment=(),
             stdout_path=str(stage / "stdout"),
             stderr_path=None,
-            timeout_s=60.0,
+            capabilities=Capabilities(timeout_s=60.0),
             system=system,
         )
 

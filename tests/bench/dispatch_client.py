@@ -14,6 +14,7 @@ import time
 from zbuild.client.farm import ActionFinished, FarmCore
 from zbuild.client.link import FarmLink
 from zbuild.model.action import Action, ResultStatus, encode_action
+from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role, Submission
 from zbuild.transport.loop import Poller
 
@@ -23,7 +24,7 @@ def no_op(number: int, salt: str) -> Action:
     return Action(
         platform=(),
         sandbox="hermetic",
-        timeout_s=1.0,
+        capabilities=Capabilities(timeout_s=1.0),
         arguments=("/bin/true", str(number), salt),
         environment=(("LANG", "C.UTF-8"),),
         working_directory="/zb/src",

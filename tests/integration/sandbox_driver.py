@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import prctl
 
 from zbuild.model.action import InputSpec, OutputFile, OutputSpec
+from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_loop import SpawnLoop
 from zbuild.sandbox.spawn_protocol import Exited
@@ -59,6 +61,7 @@ class Slot:
         environment: tuple[tuple[str, str], ...] = (),
         arguments: tuple[str, ...] = (),
         level: SandboxLevel = SandboxLevel.HERMETIC,
+        capabilities: Capabilities = DEFAULT,
     ) -> SandboxSpec:
         """Stage an action."""
         inputs = [InputSpec(path, self.blobs.put_bytes(data)) for path, data in (files or {}).items()]
@@ -80,7 +83,7 @@ class Slot:
             environment=environment,
             stdout_path=str(self.directory / "stdout"),
             stderr_path=None if joins_stderr else str(self.directory / "stderr"),
-            timeout_s=timeout_s,
+            capabilities=msgspec.structs.replace(capabilities, timeout_s=timeout_s),
             system=self.system.paths(),
         )
 

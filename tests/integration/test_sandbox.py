@@ -101,7 +101,7 @@ class TestWhatAnActionSees:
             "zbuild",
         ]
         assert sorted(slot.text("exec env").splitlines()) == [
-            "HOME=/tmp",
+            "HOME=/home/zbuild",
             "LANG=C.UTF-8",
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             f"PWD={BUILD}",

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 
+from zbuild.cli.capability_flags import add_capability_flags, given_capabilities
 from zbuild.cli.farm_flags import CONFIG_KEYS, add_farm_flags
 from zbuild.config import ClientConfig
 from zbuild.errors import BadInput, ExitCode, ZbuildError
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", action="append", default=[], metavar="P", help="file it makes")
     parser.add_argument("command", nargs="+", metavar="CMD")
     add_farm_flags(parser)
+    add_capability_flags(parser, "capabilities: what the command may do")
     flags = parser.parse_args(arguments)
     try:
         config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
@@ -42,11 +44,13 @@ def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
     from zbuild.cli.farm_choice import FarmChoice
     from zbuild.client.remote_job import RemoteRequest
     from zbuild.inputs.description import CommandDescription, Local
+    from zbuild.model.capabilities import capabilities_of
     from zbuild.transport.loop import Poller
 
     directory = os.getcwd()
     _check_paths(flags, directory)
-    choice = FarmChoice(flags, config, 1, directory, joins_stderr=False)
+    capabilities = capabilities_of(given_capabilities(flags))
+    choice = FarmChoice(flags, config, 1, directory, joins_stderr=False, capabilities=capabilities)
     try:
         session = choice.session
         description = CommandDescription(
@@ -89,6 +93,9 @@ def _check_paths(flags: argparse.Namespace, directory: str) -> None:
     for path in flags.input:
         if not os.path.exists(path):
             raise BadInput(f"--input {path}: no such file or directory")
+    both = {os.path.abspath(path) for path in flags.input} & {os.path.abspath(path) for path in flags.output}
+    if both:
+        raise BadInput(f"{os.path.relpath(min(both), directory)} is an --input and an --output: outputs are made anew")
     for path in flags.output:
         if not os.path.abspath(path).startswith(directory.rstrip("/") + "/"):
             raise BadInput(f"--output {path}: outputs must lie below the current directory")

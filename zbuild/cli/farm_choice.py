@@ -11,8 +11,9 @@ from zbuild.cli.farm_address import farm_address
 from zbuild.cli.stop_signals import StopSignals
 from zbuild.client.farm_session import FarmSession
 from zbuild.config import EMBEDDED_WORKERS, ClientConfig
-from zbuild.limits import ACTION_TIMEOUT_S, EMBEDDED_SLOTS_PER_PROCESSOR
+from zbuild.limits import EMBEDDED_SLOTS_PER_PROCESSOR
 from zbuild.model.action import Priority
+from zbuild.model.capabilities import DEFAULT, Capabilities
 
 if TYPE_CHECKING:
     from zbuild.cli.local_daemons import LocalDaemons
@@ -26,6 +27,7 @@ class FarmChoice:
         source_root: the directory that holds the sources.
         keeps_relative_paths: see Roots.
         joins_stderr: what commands print on stderr goes into their stdout.
+        capabilities: what every action asks for, and what workers of its own grant beyond the default.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class FarmChoice:
         *,
         keeps_relative_paths: bool = False,
         joins_stderr: bool = True,
+        capabilities: Capabilities = DEFAULT,
     ) -> None:
         self._config = config
+        self._capabilities = capabilities
         self._is_distributed = bool(flags.distributed)
         self._slots = min(slots, EMBEDDED_SLOTS_PER_PROCESSOR * (os.cpu_count() or 1))
         cache_dir = config.directory(os.environ)
@@ -53,7 +57,7 @@ class FarmChoice:
             cache_dir,
             os.environ,
             sandbox=config.sandbox,
-            timeout_s=ACTION_TIMEOUT_S,
+            capabilities=capabilities,
             priority=Priority[config.priority.upper()],
             has_canonical_paths=not flags.own_paths,
             keeps_relative_paths=keeps_relative_paths,
@@ -102,4 +106,6 @@ class FarmChoice:
 
     def _start_workers(self, daemons: LocalDaemons, broker: str, shares: list[int], blob_directory: str) -> None:
         for number, share in enumerate(shares):
-            daemons.start_worker(broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory)
+            daemons.start_worker(
+                broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory, self._capabilities
+            )

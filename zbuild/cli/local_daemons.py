@@ -14,10 +14,12 @@ import subprocess
 import tempfile
 
 from zbuild.cli.broker import CONTROL_SOCKET
+from zbuild.cli.capability_flags import ceiling_flags
 from zbuild.cli.store_process import BLOBS
 from zbuild.cli.worker import LOCK_NAME
 from zbuild.errors import ExitCode, FarmUnreachable, SandboxUnavailable
 from zbuild.limits import DAEMON_LOG_BYTES, DAEMON_START_S, LAST_WORDS_BYTES, SOCKET_DIR_BYTES
+from zbuild.model.capabilities import Capabilities
 from zbuild.module_process import module_argv, module_environment
 
 _LAST_WORDS = re.compile(r"^zbuild-(?:broker|worker|store): ((?:(?!^time=|^zbuild-).+\n?)+)", re.MULTILINE)
@@ -62,14 +64,18 @@ class LocalDaemons:
         """Where the store of ``start_broker`` keeps its blobs."""
         return os.path.join(self._cache_dir, "farm", BLOBS)
 
-    def start_worker(self, broker: str, name: str, slots: int, sandbox: str, blob_directory: str = "") -> None:
+    def start_worker(
+        self, broker: str, name: str, slots: int, sandbox: str, blob_directory: str, ceiling: Capabilities
+    ) -> None:
         """Start a worker in the first directory that no other worker uses.
 
-        ``blob_directory``: the store's, for a worker that keeps no blobs of its own.
+        Args:
+            blob_directory: the store's, for a worker that keeps no blobs of its own; else "".
+            ceiling: what it grants, beyond what every worker does.
         """
         directory, lock = _claim_directory(os.path.join(self._cache_dir, "worker"))
         arguments = ["--coordinator", broker, "--parallelism", str(slots), "--sandbox", sandbox]
-        arguments += ["--name", name, "--lock", str(lock), *self._cache_flags(directory)]
+        arguments += ["--name", name, "--lock", str(lock), *self._cache_flags(directory), *ceiling_flags(ceiling)]
         if blob_directory:
             arguments += ["--blob-directory", blob_directory]
         try:

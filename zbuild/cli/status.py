@@ -46,6 +46,7 @@ def _as_object(status: Status) -> dict[str, Any]:
                 "held": worker.held,
                 "running": worker.running,
                 "sandbox": worker.sandbox,
+                "limits": worker.limits,
                 "draining": worker.is_draining,
                 "report_age_seconds": round(worker.report_age_s, 3),
                 "cpu": worker.cpu_usage,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from zbuild.cli import instruments
+from zbuild.cli.capability_flags import add_capability_flags, given_capabilities
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
 from zbuild.config import WorkerConfig, normalise_endpoint
 from zbuild.errors import ExitCode, LockHeld, StoreFailed, ZbuildError
@@ -28,10 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", help="how the worker is called in zbuild status (default: the host's name)")
     parser.add_argument("--lock", type=int, metavar="FD", help="inherited descriptor that locks the cache directory")
     parser.add_argument("--blob-directory", metavar="DIR", help="work in the directory of a store on this machine")
+    add_capability_flags(parser, "ceiling: what an action gets at most")
     flags = parser.parse_args(arguments)
     keys = ("coordinator", "parallelism", "sandbox", "name", "cache_dir", "cache_bytes")
     try:
-        config = WorkerConfig.load(flags.config, {key: getattr(flags, key) for key in keys})
+        overrides = {key: getattr(flags, key) for key in keys} | given_capabilities(flags)
+        config = WorkerConfig.load(flags.config, overrides)
         serve(config, flags.blob_directory, flags.lock, flags.lifeline, daemon_log(flags))
     except ZbuildError as error:
         print(f"zbuild-worker: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ import socket
 
 import gevent
 import gevent.queue
+import msgspec
 
 from zbuild.cli.store_process import BLOBS
 from zbuild.config import WorkerConfig
@@ -16,6 +17,7 @@ from zbuild.errors import BadInput
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import STAGES_PER_SLOT
 from zbuild.log import Log
+from zbuild.model.capabilities import Capabilities, capabilities_of
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
 from zbuild.readiness import Readiness
 from zbuild.sandbox.bubblewrap import probe
@@ -63,6 +65,7 @@ def assemble(
     system = SystemTree(os.path.join(directory, "system"))
     probe(system.paths(), directory)
     toolchain = Toolchain(os.path.join(directory, "toolchain"))
+    ceiling = ceiling_of(config)
     wakeup = Wakeup()
     platform = Platform(toolchain, wakeup)
     processes = Processes(spawner)
@@ -76,6 +79,7 @@ def assemble(
         _slots(directory, STAGES_PER_SLOT * slots, blobs),
         surroundings,
         processes.next_id,
+        ceiling,
     )
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
@@ -87,6 +91,7 @@ def assemble(
         queue_limit=slots + config.local_queue_size,
         sandbox=level.value,
         platform=tuple((key, toolchain.evaluate_property(key) or "") for key in ("arch", "os")),
+        ceiling=ceiling,
     )
     agent = Agent(
         hello,
@@ -109,6 +114,16 @@ def assemble(
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, drain)
     return agent
+
+
+def ceiling_of(config: WorkerConfig) -> Capabilities:
+    """What a worker of these settings grants.
+
+    Raises:
+        BadInput: a path is not absolute.
+    """
+    names = (field.name for field in msgspec.structs.fields(Capabilities))
+    return capabilities_of({name: getattr(config, name) for name in names})
 
 
 def _slots(directory: str, count: int, blobs: BlobDirectory) -> gevent.queue.LifoQueue[Slot]:

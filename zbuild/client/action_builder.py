@@ -9,7 +9,8 @@ from zbuild.inputs.analysis import Remote
 from zbuild.inputs.file_digests import FileDigests
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import ACTION_INPUTS
-from zbuild.model.action import Action, ActionId, InputSpec, encode_action
+from zbuild.model.action import Action, ActionId, InputSpec, check_disjoint, encode_action
+from zbuild.model.capabilities import Capabilities
 
 
 class ActionBuilder:
@@ -17,24 +18,30 @@ class ActionBuilder:
 
     Args:
         sandbox: the level that every action asks for.
-        timeout_s: the wall-clock bound of every attempt.
+        capabilities: what every action asks for.
         joins_stderr: stderr goes into stdout, as ninja shows it.
     """
 
     def __init__(
-        self, file_digests: FileDigests, toolchain: Toolchain, sandbox: str, timeout_s: float, *, joins_stderr: bool
+        self,
+        file_digests: FileDigests,
+        toolchain: Toolchain,
+        sandbox: str,
+        capabilities: Capabilities,
+        *,
+        joins_stderr: bool,
     ) -> None:
         self._file_digests = file_digests
         self._toolchain = toolchain
         self._sandbox = sandbox
-        self._timeout_s = timeout_s
+        self._capabilities = capabilities
         self._joins_stderr = joins_stderr
 
     def build(self, analysis: Remote) -> tuple[ActionId, bytes, dict[Digest, str | bytes]]:
         """The action's id, its encoded form, and where the bytes of each input are: a user path, or the bytes.
 
         Raises:
-            BadInput: an input is too many, or is no file any more.
+            BadInput: an input is too many, is no file any more, or is an output as well.
             NoEligibleWorker: this machine lacks a tool that the command needs.
             OSError: an input cannot be read.
         """
@@ -54,7 +61,7 @@ class ActionBuilder:
         action = Action(
             platform=tuple((name, self._property(name)) for name in sorted(analysis.properties)),
             sandbox=self._sandbox,
-            timeout_s=self._timeout_s,
+            capabilities=self._capabilities,
             is_cacheable=analysis.is_cacheable,
             arguments=analysis.arguments,
             environment=analysis.environment,
@@ -65,6 +72,7 @@ class ActionBuilder:
             outputs=analysis.outputs,
             joins_stderr=self._joins_stderr,
         )
+        check_disjoint(action)
         action_id, body = encode_action(action)
         return action_id, body, sources
 

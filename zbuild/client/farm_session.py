@@ -18,6 +18,7 @@ from zbuild.inputs.roots import Roots
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import BROKER_SILENCE_S, CONNECT_S, DAEMON_CHECK_S
 from zbuild.model.action import Priority
+from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role, Status
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.shared_transfer import SharedTransfer
@@ -36,6 +37,7 @@ class FarmSession:
         has_canonical_paths: False runs every action under the user's own paths: outputs that hold
             paths are then as ninja makes them, and the cache is shared only between equal paths.
         keeps_relative_paths: see Roots.
+        capabilities: what every action asks for.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class FarmSession:
         environment: Mapping[str, str],
         *,
         sandbox: str,
-        timeout_s: float,
+        capabilities: Capabilities,
         priority: Priority,
         has_canonical_paths: bool,
         keeps_relative_paths: bool = False,
@@ -64,7 +66,7 @@ class FarmSession:
             source_root, build_dir, is_canonical=has_canonical_paths, keeps_relative_paths=keeps_relative_paths
         )
         self._context = self._context_of(roots)
-        self._builder = ActionBuilder(self._digests, self._toolchain, sandbox, timeout_s, joins_stderr=joins_stderr)
+        self._builder = ActionBuilder(self._digests, self._toolchain, sandbox, capabilities, joins_stderr=joins_stderr)
         self._connect = connect
         self._check = check
         self._priority = priority

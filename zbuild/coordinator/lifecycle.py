@@ -62,7 +62,7 @@ class Lifecycle:
         except BadInput as error:
             self._answer(waiter, submission.action, _failure(error.code, str(error)), is_cached=False, attempts=0)
             return
-        if header.is_cacheable:
+        if header.is_shareable:
             cached = self._farm.results.get(submission.action)
             if cached is not None:
                 self._farm.counters["cache_hits"] += 1
@@ -129,7 +129,7 @@ class Lifecycle:
             self._retry(record, worker, BlobMissing.code, text)
             return
         self._release(record)
-        if result.status is ResultStatus.SUCCESS and record.header.is_cacheable:
+        if result.status is ResultStatus.SUCCESS and record.header.is_shareable:
             try:
                 self._farm.results.put(record.action, result)
             except StoreFailed as error:

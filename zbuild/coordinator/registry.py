@@ -25,6 +25,8 @@ class WorkerSession:
         self.slots = hello.slots
         self.queue_limit = hello.queue_limit
         self.sandbox = hello.sandbox
+        self.ceiling = hello.ceiling
+        self.limits = hello.limits
         self.platform = dict(hello.platform)
         self.told_s: dict[str, float] = {}
         self.asked: dict[str, float] = {}

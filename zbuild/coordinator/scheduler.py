@@ -14,15 +14,22 @@ from collections.abc import Iterable
 from zbuild.coordinator.action_record import ActionRecord, ActionState
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import PLATFORM_CLASSES, PREFETCH_S, STALE_ENTRIES
+from zbuild.model.action import ActionHeader
+from zbuild.model.capabilities import Capabilities
 
-ClassKey = tuple[str, tuple[tuple[str, str], ...]]
-"""(sandbox level, required properties)."""
+ClassKey = tuple[str, tuple[tuple[str, str], ...], Capabilities]
+"""(sandbox level, required properties, capabilities)."""
 
 QueueEntry = tuple[int, float, int, ActionRecord, int]
 """(-priority, -weight_s, arrival, record, attempts at the time of queueing)."""
 
 EVALUABLE_PREFIXES = ("tool:", "file:")
 """Properties whose value a worker computes when asked. Every other one is part of its Hello."""
+
+
+def class_key(header: ActionHeader) -> ClassKey:
+    """What a worker must have and grant for an action."""
+    return header.sandbox, header.platform, header.capabilities
 
 
 class PlatformClass:
@@ -33,13 +40,13 @@ class PlatformClass:
     """
 
     def __init__(self, key: ClassKey) -> None:
-        self.sandbox, self.platform = key
+        self.sandbox, self.platform, self.capabilities = key
         self.queue: list[QueueEntry] = []
         self.queued = 0
         self.verdicts: dict[bytes, bool | None] = {}
 
     def unmet(self, worker: WorkerSession) -> list[str]:
-        """The properties that ``worker`` is known not to have, as ``name=value, it has other``."""
+        """What ``worker`` is known not to have or not to grant, as ``name=value (it has other)``."""
         found = [
             f"{name}={value} (it has {worker.platform.get(name) or 'none'})"
             for name, value in self.platform
@@ -47,7 +54,7 @@ class PlatformClass:
         ]
         if worker.sandbox != self.sandbox:
             found.append(f"sandbox={self.sandbox} (it has {worker.sandbox})")
-        return found
+        return found + self.capabilities.beyond(worker.ceiling)
 
     def forget_unmet(self, worker: WorkerSession, told_before_s: float) -> bool:
         """Drop the values that do not fit and are old: the tool may have been upgraded since. True if any was."""
@@ -99,7 +106,7 @@ class Scheduler:
 
     def class_of(self, record: ActionRecord) -> PlatformClass:
         """The class of the record's requirements, made if it is new."""
-        key = (record.header.sandbox, record.header.platform)
+        key = class_key(record.header)
         platform_class = self.classes.get(key)
         if platform_class is None:
             if len(self.classes) >= PLATFORM_CLASSES:

@@ -31,6 +31,7 @@ def _worker_status(worker: WorkerSession, now_s: float) -> WorkerStatus:
         held=len(worker.held),
         running=worker.running,
         sandbox=worker.sandbox,
+        limits=worker.limits,
         is_draining=worker.is_draining,
         report_age_s=now_s - worker.last_seen_s,
         cpu_usage=heartbeat.cpu_usage if heartbeat else -1.0,

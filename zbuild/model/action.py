@@ -15,11 +15,12 @@ from blake3 import blake3
 from zbuild.digest import EMPTY, HASH_BYTES, Digest
 from zbuild.errors import BadInput
 from zbuild.limits import RESULT_BYTES
+from zbuild.model.capabilities import Capabilities
 
 ActionId = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 """32 bytes: the BLAKE3 hash of the encoded Action."""
 
-ACTION_FORMAT = "zbuild-action-2"
+ACTION_FORMAT = "zbuild-action-3"
 """Part of every ActionId. A change in what an action means, or in how it is run, changes this."""
 
 
@@ -68,15 +69,20 @@ class ActionHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     Attributes:
         platform: (name, value) sorted by name; each is required of the worker.
         sandbox: the SandboxLevel that the action must run at.
-        timeout_s: wall-clock bound of one attempt.
+        capabilities: what it may do beyond reading its inputs and writing its outputs.
         is_cacheable: False keeps the result out of the action cache.
     """
 
     format: str = ACTION_FORMAT
     platform: tuple[tuple[str, str], ...]
     sandbox: str
-    timeout_s: float
+    capabilities: Capabilities
     is_cacheable: bool = True
+
+    @property
+    def is_shareable(self) -> bool:
+        """Whether its result may answer later requests. One that saw more than its key covers never does."""
+        return self.is_cacheable and self.capabilities.is_sealed
 
 
 class Action(ActionHeader, frozen=True, array_like=True, kw_only=True):
@@ -206,6 +212,17 @@ def decode_header(body: bytes) -> ActionHeader:
     except UNDECODABLE as error:
         raise BadInput(f"cannot decode the header of an action of {len(body)} B: {error}") from error
     return _checked_format(header)
+
+
+def check_disjoint(action: Action) -> None:
+    """See that no path is both an input and an output: what such an action reads depends on when it reads it.
+
+    Raises:
+        BadInput: one is; the message names it.
+    """
+    shared = {spec.path for spec in action.inputs} & {spec.path for spec in action.outputs}
+    if shared:
+        raise BadInput(f"{min(shared)} is an input and an output of one action")
 
 
 def encode_result(result: ActionResult) -> bytes:

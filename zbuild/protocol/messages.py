@@ -12,6 +12,7 @@ import enum
 import msgspec
 
 from zbuild.model.action import ActionId, ActionResult
+from zbuild.model.capabilities import Capabilities
 
 PROTOCOL_VERSION = 1
 """The seed's ``ProtocolVersion.V1``. Peers of another version are refused at Hello."""
@@ -76,6 +77,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(
         slots: actions that the worker runs at once.
         queue_limit: leases that the worker holds at most, running ones included.
         platform: (name, value) of the properties known at start.
+        ceiling: what a worker grants to an action at most.
+        limits: how a worker enforces them, for people: ``cgroup v2``.
     """
 
     protocol_version: int
@@ -87,6 +90,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(
     queue_limit: int = 0
     sandbox: str = ""
     platform: tuple[tuple[str, str], ...] = ()
+    ceiling: Capabilities = Capabilities()
+    limits: str = ""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.WELCOME)):
@@ -326,6 +331,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     held: int
     running: int
     sandbox: str
+    limits: str
     is_draining: bool
     report_age_s: float
     cpu_usage: float

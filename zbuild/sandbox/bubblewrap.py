@@ -17,8 +17,9 @@ from collections.abc import Mapping
 
 from zbuild.errors import SandboxUnavailable
 from zbuild.limits import SANDBOX_PROBE_S
+from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.seccomp import filter_path
-from zbuild.sandbox.spec import SandboxLevel, SandboxSpec, SystemPath
+from zbuild.sandbox.spec import HOME_PATH, SandboxLevel, SandboxSpec, SystemPath
 from zbuild.sandbox.system import GROUP_ID, USER_ID
 
 STATUS_DESCRIPTOR = 3
@@ -36,7 +37,6 @@ _WALLS = (
     "--unshare-user",
     "--unshare-ipc",
     "--unshare-pid",
-    "--unshare-net",
     "--unshare-uts",
     "--unshare-cgroup-try",
     "--uid",
@@ -87,10 +87,6 @@ _KERNEL_FILE_SYSTEMS = (
     "--symlink",
     "/tmp",
     "/dev/shm",
-    "--perms",
-    "1777",
-    "--tmpfs",
-    "/tmp",
 )
 
 _SYSCTLS = (
@@ -107,12 +103,15 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
     LD_PRELOAD, taken from an action, must not reach a process outside the sandbox.
     """
     argv = ["bwrap", *_WALLS]
+    if not spec.capabilities.network:
+        argv.append("--unshare-net")
     for system_path in spec.system:
         if system_path.link_target:
             argv += ("--symlink", system_path.link_target, system_path.path)
         else:
             argv += ("--ro-bind", system_path.source, system_path.path)
     argv += _KERNEL_FILE_SYSTEMS
+    argv += _granted(spec.capabilities)
     for path in spec.read_only_paths:
         argv += ("--ro-bind", spec.stage_root + path, path)
     argv += ("--bind", spec.stage_root + spec.writable_root, spec.writable_root)
@@ -122,6 +121,22 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
     argv.append("--")
     argv += spec.arguments
     return argv
+
+
+def _granted(capabilities: Capabilities) -> list[str]:
+    """The directories that only some actions have. What is not granted does not exist, but for an empty /tmp."""
+    options: list[str] = []
+    if capabilities.write_tmp:
+        options += ("--perms", "1777", "--tmpfs", "/tmp")
+    else:
+        options += ("--dir", "/tmp")
+    if capabilities.write_home:
+        options += ("--tmpfs", HOME_PATH)
+    for path in capabilities.read_paths:
+        options += ("--ro-bind", path, path)
+    for path in capabilities.write_paths:
+        options += ("--bind", path, path)
+    return options
 
 
 def find_bubblewrap() -> str:
@@ -156,7 +171,7 @@ def probe(system: tuple[SystemPath, ...], directory: str) -> None:
         environment=(),
         stdout_path="",
         stderr_path=None,
-        timeout_s=SANDBOX_PROBE_S,
+        capabilities=Capabilities(timeout_s=SANDBOX_PROBE_S),
         system=system,
     )
     _check_devices()

@@ -34,7 +34,7 @@ def to_spawn(spec: SandboxSpec, spawn_id: int, *, is_held: bool = False) -> Spaw
         working_directory=host_directory,
         stdout_path=spec.stdout_path,
         stderr_path=spec.stderr_path,
-        timeout_s=spec.timeout_s,
+        timeout_s=spec.capabilities.timeout_s,
         is_sandboxed=spec.level is SandboxLevel.HERMETIC,
         is_held=is_held,
     )

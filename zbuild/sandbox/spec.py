@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from zbuild.model.capabilities import Capabilities
 from zbuild.model.source_date import SOURCE_DATE_S
 
 RESERVED_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc", "/dev", "/sys")
@@ -13,8 +14,11 @@ RESERVED_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"
 SHARED_PATHS = ("/tmp",)
 """Directories that are made for each sandbox and in which inputs may lie nevertheless."""
 
+HOME_PATH = "/home/zbuild"
+"""The home directory. It exists only for actions that may write there."""
+
 BASE_ENVIRONMENT = {
-    "HOME": "/tmp",
+    "HOME": HOME_PATH,
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "SOURCE_DATE_EPOCH": str(SOURCE_DATE_S),
@@ -60,7 +64,7 @@ class SandboxSpec:
         arguments: argv. environment: (name, value), on top of BASE_ENVIRONMENT.
         stdout_path, stderr_path: where output goes that is too large for a message. No stderr_path: stderr is
             joined with stdout in the order of writing.
-        timeout_s: wall-clock bound.
+        capabilities: what it may do, with the worker's bounds where the action asks for none.
         system: from SystemTree.paths().
     """
 
@@ -73,7 +77,7 @@ class SandboxSpec:
     environment: tuple[tuple[str, str], ...]
     stdout_path: str
     stderr_path: str | None
-    timeout_s: float
+    capabilities: Capabilities
     system: tuple[SystemPath, ...]
 
     def full_environment(self) -> dict[str, str]:

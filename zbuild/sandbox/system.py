@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from zbuild import digest as digests
 from zbuild.errors import SandboxUnavailable
 from zbuild.model.source_date import SOURCE_DATE_NS
-from zbuild.sandbox.spec import SystemPath
+from zbuild.sandbox.spec import HOME_PATH, SystemPath
 
 USER_ID = 1000
 GROUP_ID = 1000
@@ -29,7 +29,7 @@ _COPIED = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 """ld reads ld.so.conf as well, to find what a shared library needs: ld(1), -rpath-link."""
 
 _WRITTEN = {
-    "passwd": f"zbuild:x:{USER_ID}:{GROUP_ID}:zbuild:/tmp:/bin/sh\n",
+    "passwd": f"zbuild:x:{USER_ID}:{GROUP_ID}:zbuild:{HOME_PATH}:/bin/sh\n",
     "group": f"zbuild:x:{GROUP_ID}:\n",
     "hosts": "127.0.0.1 localhost zbuild\n::1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",

@@ -6,7 +6,7 @@ from collections import Counter
 
 from zbuild.coordinator.action_record import ActionState
 from zbuild.coordinator.farm_state import FarmState
-from zbuild.coordinator.scheduler import PlatformClass
+from zbuild.coordinator.scheduler import PlatformClass, class_key
 from zbuild.limits import STALE_ENTRIES
 from zbuild.model.action import ActionId
 from zbuild.testing.violation import Violation
@@ -50,7 +50,7 @@ def _check_queues(farm: FarmState) -> None:
     queued: Counter[int] = Counter()
     for record in farm.actions.values():
         if record.state is ActionState.QUEUED:
-            queued[id(farm.scheduler.classes.get((record.header.sandbox, record.header.platform)))] += 1
+            queued[id(farm.scheduler.classes.get(class_key(record.header)))] += 1
     if farm.scheduler.queued != queued.total():
         raise Violation(f"the scheduler counts {farm.scheduler.queued} queued actions, there are {queued.total()}")
     for platform_class in farm.scheduler.classes.values():

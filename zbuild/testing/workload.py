@@ -20,6 +20,7 @@ from zbuild.model.action import (
     ResultStatus,
     encode_action,
 )
+from zbuild.model.capabilities import Capabilities
 
 COMPILER = "tool:/usr/bin/c++"
 LIBRARY = "file:/usr/lib/libz.so"
@@ -81,7 +82,7 @@ def _draw(
         Action(
             platform=tuple(sorted(platform.items())),
             sandbox="hermetic",
-            timeout_s=600.0,
+            capabilities=Capabilities(),
             is_cacheable=random.random() < 0.95,
             arguments=("/bin/sh", "-c", f"cc -c {name}.c"),
             environment=(),

@@ -19,8 +19,10 @@ from zbuild.model.action import (
     ResourceUsage,
     ResultStatus,
     action_id_of,
+    check_disjoint,
     decode_action,
 )
+from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
 from zbuild.sandbox.spec import SandboxLevel, SandboxSpec
@@ -81,6 +83,7 @@ class Workshop:
         level: the only sandbox level that it runs at.
         slots: the stages that are free. An execution waits for one when all are in use.
         next_spawn_id: gives a fresh number for each process.
+        ceiling: what it grants to an action at most.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Workshop:
         slots: SlotPool,
         surroundings: Surroundings,
         next_spawn_id: Callable[[], int],
+        ceiling: Capabilities,
     ) -> None:
         self.name = name
         self.level = level
@@ -100,6 +104,7 @@ class Workshop:
         self.slots = slots
         self.surroundings = surroundings
         self.next_spawn_id = next_spawn_id
+        self.ceiling = ceiling
 
     def begin(self, action_id: ActionId, body: bytes) -> Execution:
         """An attempt at the action of these bytes."""
@@ -187,6 +192,7 @@ class Execution:
             raise BadInput(f"action {self._action_id.hex()[:8]}: its bytes have another hash")
         action = self._action = decode_action(self._body)
         self._check_platform(action)
+        check_disjoint(action)
         began_s = time.monotonic()
         absent = self._absent()
         if absent:
@@ -211,6 +217,9 @@ class Execution:
         workshop = self._workshop
         if action.sandbox != workshop.level.value:
             raise NoEligibleWorker(f"worker {workshop.name} runs at level {workshop.level.value}, not {action.sandbox}")
+        beyond = action.capabilities.beyond(workshop.ceiling)
+        if beyond:
+            raise NoEligibleWorker(f"worker {workshop.name} does not grant {', '.join(beyond)}")
         for name, value in action.platform:
             present = workshop.surroundings.property_value(name)
             if present != value:
@@ -237,7 +246,7 @@ class Execution:
             environment=action.environment,
             stdout_path=slot.stdout_path,
             stderr_path=None if action.joins_stderr else slot.stderr_path,
-            timeout_s=action.timeout_s,
+            capabilities=action.capabilities.under(self._workshop.ceiling),
             system=self._workshop.system.paths(),
         )
 
@@ -267,7 +276,7 @@ class Execution:
         stdout, stderr = self._kept(exited.stdout), self._kept(exited.stderr)
         status, message = ResultStatus.SUCCESS, ""
         if exited.is_timed_out:
-            status, message = ResultStatus.TIMEOUT, f"killed: it ran longer than {action.timeout_s:g} s"
+            status, message = ResultStatus.TIMEOUT, f"killed: time limit {action.capabilities.timeout_s:g} s exceeded"
         elif exited.exit_code != 0 or exited.is_killed:
             status, message = ResultStatus.FAILURE, f"killed: {exited.limit}" if exited.limit else ""
         outputs = collect(plan, action.outputs, self._workshop.blobs) if status is ResultStatus.SUCCESS else ()

@@ -16,6 +16,7 @@ from zbuild.model.action import (
     ResultStatus,
     encode_action,
 )
+from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import (
     PROTOCOL_VERSION,
@@ -47,14 +48,21 @@ BUILD = 5
 AFTER_GRACE_S = 10.0
 
 
-def action(name: str, platform: dict[str, str] | None = None, *, is_cacheable: bool = True) -> tuple[ActionId, bytes]:
+def action(
+    name: str,
+    platform: dict[str, str] | None = None,
+    *,
+    is_cacheable: bool = True,
+    sandbox: str = "hermetic",
+    capabilities: Capabilities = DEFAULT,
+) -> tuple[ActionId, bytes]:
     """An action that differs from those of other names."""
     properties = {"os": "linux"} if platform is None else platform
     return encode_action(
         Action(
             platform=tuple(sorted(properties.items())),
-            sandbox="hermetic",
-            timeout_s=600.0,
+            sandbox=sandbox,
+            capabilities=capabilities,
             is_cacheable=is_cacheable,
             arguments=("/bin/sh", "-c", name),
             environment=(),
@@ -140,6 +148,7 @@ class Farm:
         queue_limit: int = 64,
         sandbox: str = "hermetic",
         platform: dict[str, str] | None = None,
+        ceiling: Capabilities = DEFAULT,
     ) -> list[Send]:
         """A worker comes."""
         properties = {"os": "linux"} if platform is None else platform
@@ -155,6 +164,7 @@ class Farm:
                 queue_limit=queue_limit,
                 sandbox=sandbox,
                 platform=tuple(sorted(properties.items())),
+                ceiling=ceiling,
             ),
         )
 

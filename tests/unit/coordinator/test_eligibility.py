@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.coordinator.driver import AFTER_GRACE_S, CLIENT, Farm, action, answers, grants, messages
+from tests.unit.coordinator.driver import AFTER_GRACE_S, CLIENT, Farm, action, answers, grants, messages, success
 from zbuild.errors import NoEligibleWorker
 from zbuild.limits import ELIGIBILITY_GRACE_S, PROPERTY_FRESH_S, PROPERTY_QUERY_REPEAT_S
+from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.messages import Cancel, Properties, QueryProperties
 
 COMPILED = action("cc", {"os": "linux", "tool:/usr/bin/cc": "gcc12"})
@@ -72,6 +73,43 @@ def test_a_weaker_sandbox_does_not_do() -> None:
     farm.add_worker(sandbox="none")
     (finished,) = answers(farm.submit(action("a")))
     assert "sandbox=hermetic (it has none)" in finished.result.message
+
+
+NETWORKED = Capabilities(network=True)
+
+
+@pytest.mark.parametrize(("level", "asked"), [("process", "hermetic"), ("none", "hermetic"), ("none", "process")])
+def test_a_result_of_a_weaker_level_never_answers_for_a_stricter_one(level: str, asked: str) -> None:
+    farm = Farm()
+    farm.now_s = AFTER_GRACE_S
+    farm.join()
+    farm.add_worker(sandbox=level)
+    weaker, stricter = action("a", sandbox=level), action("a", sandbox=asked)
+    lease = grants(farm.submit(weaker))[0].lease
+    farm.complete(lease, success())
+    assert answers(farm.submit(weaker))[0].is_cached, "the same level is answered for"
+    (finished,) = answers(farm.submit(stricter))
+    assert not finished.is_cached
+    assert f"sandbox={asked} (it has {level})" in finished.result.message
+
+
+def test_what_no_worker_grants_is_refused_and_named() -> None:
+    farm = Farm()
+    farm.now_s = AFTER_GRACE_S
+    farm.join()
+    farm.add_worker()
+    (finished,) = answers(farm.submit(action("a", capabilities=NETWORKED)))
+    assert finished.result.code == NoEligibleWorker.code
+    assert "w1 lacks network=true (it grants false)" in finished.result.message
+
+
+def test_an_action_goes_to_the_worker_that_grants_what_it_asks_for() -> None:
+    farm = Farm()
+    farm.join()
+    farm.add_worker(b"sealed", worker_id=1, slots=8)
+    farm.add_worker(b"open", worker_id=2, slots=1, ceiling=NETWORKED)
+    sends = farm.submit(action("a", capabilities=NETWORKED))
+    assert [send.peer for send in sends] == [b"open"]
 
 
 def test_after_a_start_the_broker_waits_for_workers_to_come_back() -> None:

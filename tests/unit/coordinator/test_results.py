@@ -21,6 +21,7 @@ from zbuild.digest import of_bytes
 from zbuild.errors import BadInput, BlobMissing, OutputMissing, WorkerLost
 from zbuild.limits import ACTION_BYTES, ATTEMPTS_BY_PRIORITY, BATCH_BYTES, CONTROL_MESSAGE_BYTES, RESULT_BYTES
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
+from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.codec import encode
 from zbuild.protocol.messages import Acknowledge, Complete, Finished, LeaseId, Outcome, Submission, Submit
 
@@ -80,6 +81,15 @@ def test_an_action_that_must_not_be_cached_is_not(farm: Farm) -> None:
     farm.complete(lease, success(), worker)
     assert not farm.results.results
     assert len(grants(farm.submit(private))) == 1
+
+
+def test_a_result_that_may_depend_on_more_than_its_key_is_not_cached(farm: Farm) -> None:
+    farm.add_worker(b"open", worker_id=7, ceiling=Capabilities(network=True))
+    networked = action("networked", capabilities=Capabilities(network=True))
+    lease, worker = lease_of(farm, networked)
+    farm.complete(lease, success(), worker)
+    assert not farm.results.results
+    assert len(grants(farm.submit(networked))) == 1
 
 
 def test_equal_actions_in_flight_run_once(farm: Farm) -> None:

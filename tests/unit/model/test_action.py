@@ -28,11 +28,12 @@ from zbuild.model.action import (
     is_too_large,
     result_bytes,
 )
+from zbuild.model.capabilities import Capabilities
 
 ACTION = Action(
     platform=(("os", "linux"),),
     sandbox="hermetic",
-    timeout_s=600.0,
+    capabilities=Capabilities(),
     arguments=("/bin/sh", "-c", "true"),
     environment=(("A", "b"),),
     working_directory="/zb/build",
@@ -46,7 +47,7 @@ BODY = encode_action(ACTION)[1]
 
 def header_with(tail: bytes, name: bytes = msgpack.packb(ACTION_FORMAT)) -> bytes:
     """The bytes of a header, with something behind it that a header's reader skips."""
-    return b"".join((b"\x96", name, b"\x90", b"\xa1x", msgpack.packb(1.0), b"\xc3", tail))
+    return b"".join((b"\x96", name, b"\x90", b"\xa1x", b"\x90", b"\xc3", tail))
 
 
 def test_an_action_is_the_hash_of_its_bytes() -> None:
@@ -61,21 +62,24 @@ def test_an_action_is_the_hash_of_its_bytes() -> None:
 def test_every_field_is_part_of_the_id(field: str) -> None:
     """Two actions that differ in anything must never share a cache entry."""
     old = getattr(ACTION, field)
-    new = not old if isinstance(old, bool) else old + old
+    new = not old if isinstance(old, bool) else Capabilities(network=True) if field == "capabilities" else old + old
     assert encode_action(msgspec.structs.replace(ACTION, **{field: new}))[0] != encode_action(ACTION)[0]
 
 
 def test_the_golden_bytes_of_an_action() -> None:
     """A change here makes every cache cold: then ACTION_FORMAT changes too."""
     assert msgpack.unpackb(BODY) == [
-        "zbuild-action-2", [["os", "linux"]], "hermetic", 600.0, True, ["/bin/sh", "-c", "true"], [["A", "b"]],
+        "zbuild-action-3", [["os", "linux"]], "hermetic", [False, False, True, [], [], 0, 0, 600.0], True,
+        ["/bin/sh", "-c", "true"], [["A", "b"]],
         "/zb/build", "/zb/build", [["/zb/src/a.c", list(of_bytes(b"a")), False]], ["/zb/build/sub"],
         [["/zb/build/a.o", False]], True,
     ]  # fmt: skip  # the fields in their order
 
 
 def test_the_header_is_read_without_the_rest() -> None:
-    assert decode_header(BODY) == ActionHeader(platform=(("os", "linux"),), sandbox="hermetic", timeout_s=600.0)
+    assert decode_header(BODY) == ActionHeader(
+        platform=(("os", "linux"),), sandbox="hermetic", capabilities=Capabilities()
+    )
     assert decode_header(header_with(b"\xc0")).sandbox == "x"
 
 
@@ -89,8 +93,8 @@ def test_the_header_is_read_without_the_rest() -> None:
         header_with(b"\x91" * 100_000),
         header_with(b"\xc0", name=b"\xa2\xff\xfe"),
         header_with(b"\xc0", name=b"\xaezbuild-action"),
-        msgpack.packb(["zbuild-action-3", [], "hermetic", 1.0, True]),
-        msgpack.packb(["zbuild-action-2", [], "hermetic", "long", True]),
+        msgpack.packb(["zbuild-action-1", [], "hermetic", [], True]),
+        msgpack.packb(["zbuild-action-3", [], "hermetic", "long", True]),
     ],
     ids=range(9),
 )
@@ -103,8 +107,8 @@ def test_hostile_bytes_are_bad_input(body: bytes) -> None:
 
 
 def test_another_format_is_named() -> None:
-    with pytest.raises(BadInput, match="'zbuild-action-3', but this zbuild runs 'zbuild-action-2'"):
-        decode_header(msgpack.packb(["zbuild-action-3", [], "hermetic", 1.0, True]))
+    with pytest.raises(BadInput, match="'zbuild-action-1', but this zbuild runs 'zbuild-action-3'"):
+        decode_header(msgpack.packb(["zbuild-action-1", [], "hermetic", [], True]))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x91\x09", b"\x93\x00\x00" + b"\x91" * 100_000, b"\x91\xa2\xff\xfe"])

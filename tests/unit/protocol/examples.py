@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zbuild.digest import EMPTY, Digest
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResourceUsage, ResultStatus
+from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.blob_messages import (
     BlobFailure,
     BlobPart,
@@ -79,8 +80,13 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
             queue_limit=256,
             sandbox="hermetic",
             platform=(("os", "linux"),),
+            ceiling=Capabilities(max_cpu=2, timeout_s=9.0),
+            limits="cgroup v2",
         ),
-        [0, 1, 2, "w", 3, 4, 8, 256, "hermetic", [["os", "linux"]]],
+        [
+            0, 1, 2, "w", 3, 4, 8, 256, "hermetic", [["os", "linux"]], [False, False, True, [], [], 2, 0, 9.0],
+            "cgroup v2",
+        ],
     ),
     (
         Submit(build=5, priority=50, actions=(Submission(ACTION, b"body", 1.5, 0.5),)),
@@ -136,6 +142,7 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
                     held=2,
                     running=1,
                     sandbox="hermetic",
+                    limits="cgroup v2",
                     is_draining=False,
                     report_age_s=0.5,
                     cpu_usage=-1.0,
@@ -152,7 +159,7 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
             counters=(("executed", 6),),
         ),
         [
-            28, 9, 1.5, [[1, "w", 8, 2, 1, "hermetic", False, 0.5, -1.0, -1.0, -1.0, [["os", "linux"]]]],
+            28, 9, 1.5, [[1, "w", 8, 2, 1, "hermetic", "cgroup v2", False, 0.5, -1.0, -1.0, -1.0, [["os", "linux"]]]],
             1, 2, 3, 4, 5, [["executed", 6]],
         ],
     ),

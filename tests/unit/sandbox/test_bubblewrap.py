@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zbuild.errors import SandboxUnavailable
+from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox import bubblewrap
 from zbuild.sandbox.bubblewrap import bubblewrap_argv, find_bubblewrap, probe, remedy
 from zbuild.sandbox.launch import to_spawn
@@ -26,7 +27,7 @@ def spec(level: SandboxLevel = SandboxLevel.HERMETIC, **changes: object) -> Sand
         "environment": (("LD_PRELOAD", "/zb/evil.so"), ("PATH", "/opt/bin")),
         "stdout_path": "/w/out",
         "stderr_path": None,
-        "timeout_s": 60.0,
+        "capabilities": Capabilities(timeout_s=60.0),
         "system": (SystemPath("/usr", source="/usr"), SystemPath("/bin", link_target="usr/bin")),
     }
     return SandboxSpec(**(fields | changes))  # type: ignore[arg-type]  # the fields above, by name
@@ -70,7 +71,7 @@ def test_environment_is_for_the_command_and_never_for_bubblewrap() -> None:
     environment = dict(zip(*zip(*options(argv, "--setenv", 2), strict=True), strict=True))
     assert environment["LD_PRELOAD"] == "/zb/evil.so"
     assert environment["PATH"] == "/opt/bin", "the action's own value wins"
-    assert (environment["TZ"], environment["LANG"], environment["HOME"]) == ("UTC", "C.UTF-8", "/tmp")
+    assert (environment["TZ"], environment["LANG"], environment["HOME"]) == ("UTC", "C.UTF-8", "/home/zbuild")
     assert environment["SOURCE_DATE_EPOCH"] == "946684800"
     assert to_spawn(spec(), 1).environment == ()
 
@@ -146,7 +147,7 @@ class TestSystemTree:
 
     def test_etc_has_one_user_and_nothing_of_the_host(self, tmp_path: Path) -> None:
         (etc,) = (path for path in SystemTree(tmp_path / "system").paths() if path.path == "/etc")
-        assert Path(etc.source, "passwd").read_text() == "zbuild:x:1000:1000:zbuild:/tmp:/bin/sh\n"
+        assert Path(etc.source, "passwd").read_text() == "zbuild:x:1000:1000:zbuild:/home/zbuild:/bin/sh\n"
         allowed = {
             "passwd",
             "group",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from zbuild.digest import Digest, of_bytes
-from zbuild.errors import BlobMissing, SandboxFailed
-from zbuild.model.action import Action, ActionResult, InputSpec, ResultStatus, encode_action
+from zbuild.errors import BadInput, BlobMissing, NoEligibleWorker, SandboxFailed
+from zbuild.model.action import Action, ActionResult, InputSpec, OutputSpec, ResultStatus, encode_action
+from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.spawn_protocol import Exited, Spawn
 from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
 from zbuild.sandbox.system import SystemTree
@@ -69,15 +71,21 @@ class Surroundings:
             raise self._error
 
 
-def begun(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[Execution, Slots]:
+def begun(
+    directory: Path,
+    surroundings: Surroundings,
+    blobs: BlobDirectory,
+    changes: dict[str, object] | None = None,
+    ceiling: Capabilities = DEFAULT,
+) -> tuple[Execution, Slots]:
     stage = Stage(str(directory / "stage"), blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
     slots = Slots(Slot(stage, str(directory / "stdout"), str(directory / "stderr")))
     system = SystemTree(str(directory / "system"))
-    workshop = Workshop("w", SandboxLevel.HERMETIC, system, blobs, slots, surroundings, lambda: 1)
+    workshop = Workshop("w", SandboxLevel.HERMETIC, system, blobs, slots, surroundings, lambda: 1, ceiling)
     action = Action(
         platform=(("os", "linux"),),
         sandbox="hermetic",
-        timeout_s=1.0,
+        capabilities=Capabilities(timeout_s=1.0),
         arguments=("/bin/true",),
         environment=(),
         working_directory="/zb/build",
@@ -86,11 +94,17 @@ def begun(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> 
         directories=(),
         outputs=(),
     )
-    return workshop.begin(*encode_action(action)), slots
+    return workshop.begin(*encode_action(msgspec.structs.replace(action, **(changes or {})))), slots
 
 
-def attempt(directory: Path, surroundings: Surroundings, blobs: BlobDirectory) -> tuple[ActionResult, Slots]:
-    execution, slots = begun(directory, surroundings, blobs)
+def attempt(
+    directory: Path,
+    surroundings: Surroundings,
+    blobs: BlobDirectory,
+    changes: dict[str, object] | None = None,
+    ceiling: Capabilities = DEFAULT,
+) -> tuple[ActionResult, Slots]:
+    execution, slots = begun(directory, surroundings, blobs, changes, ceiling)
     execution.prepare()
     execution.run(lambda _spawn_id: None)
     result = execution.collect()
@@ -149,3 +163,34 @@ def test_a_disk_that_cannot_be_asked_what_is_missing_does_not_hide_the_error(tmp
 
     result, _ = attempt(tmp_path, BreakingDisk(BlobMissing("not in the store"), "fetch"), blobs)
     assert (result.code, result.message) == (BlobMissing.code, "not in the store")
+
+
+NETWORKED = Capabilities(network=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"sandbox": "none"}, NoEligibleWorker.code, "runs at level hermetic, not none"),
+        ({"sandbox": "process"}, NoEligibleWorker.code, "runs at level hermetic, not process"),
+        ({"capabilities": NETWORKED}, NoEligibleWorker.code, "does not grant network=true"),
+        ({"outputs": (OutputSpec("/zb/src/a"),)}, BadInput.code, "/zb/src/a is an input and an output"),
+    ],
+)
+def test_what_the_broker_should_not_have_placed_here_is_refused(
+    tmp_path: Path, changes: dict[str, object], code: int, said: str
+) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    result, slots = attempt(tmp_path, Surroundings(AssertionError("it ran"), "run"), blobs, changes)
+    assert (result.status, result.code) == (ResultStatus.ERROR, code)
+    assert said in result.message
+    assert len(slots.free) == 1
+
+
+def test_what_the_ceiling_grants_comes_to_be_run(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    surroundings = Surroundings(SandboxFailed("it came to be run"), "run")
+    result, _ = attempt(tmp_path, surroundings, blobs, {"capabilities": NETWORKED}, ceiling=NETWORKED)
+    assert result.message == "it came to be run"
