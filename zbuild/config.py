@@ -13,7 +13,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from zbuild.errors import BadInput, ConfigError
-from zbuild.limits import CEILING_TIMEOUT_S, GIB, LONGEST_TIMEOUT_S, MIB, PROCESSORS
+from zbuild.limits import (
+    ACTION_DISK_BYTES,
+    ACTION_PROCESSES,
+    CEILING_TIMEOUT_S,
+    GIB,
+    LONGEST_TIMEOUT_S,
+    MIB,
+    PROCESSORS,
+)
 
 CONTROL_PORT = 9000
 HEARTBEAT_PORT = 9001
@@ -24,7 +32,7 @@ BEACON_PORT = 9004
 EMBEDDED_WORKERS = 2
 """Workers of a farm that a build starts for itself: two, so that whatever breaks between workers shows at home."""
 
-SANDBOXES = ("hermetic",)
+SANDBOXES = ("hermetic", "process", "none")
 """Levels that a worker can be asked for; an unknown or unavailable one is refused, never weakened."""
 
 PRIORITIES = ("low", "normal", "high", "critical")
@@ -155,7 +163,10 @@ class WorkerConfig(Config):
         name: how the worker is called in ``zbuild status``; empty stands for the host's name.
         local_queue_size: leases held beyond the running ones, so that a slot never waits for the network.
         network, write_home, write_tmp, read_paths, write_paths, max_cpu, max_memory_bytes, timeout_s: the ceiling,
-            Capabilities that no action gets more than.
+            Capabilities that no action gets more than. Without max_memory_bytes an action gets nine tenths of the
+            machine's memory.
+        max_processes: processes and threads of one action.
+        max_disk_bytes: files of one action, its copied inputs included.
     """
 
     role = "worker"
@@ -170,6 +181,8 @@ class WorkerConfig(Config):
         "max_cpu": Rule(minimum=0, maximum=PROCESSORS),
         "max_memory_bytes": Rule(minimum=0),
         "timeout_s": Rule(minimum=0.001, maximum=LONGEST_TIMEOUT_S),
+        "max_processes": Rule(minimum=16),
+        "max_disk_bytes": Rule(minimum=MIB),
     }
 
     coordinator: str = f"tcp://127.0.0.1:{CONTROL_PORT}"
@@ -185,6 +198,8 @@ class WorkerConfig(Config):
     max_cpu: int = 0
     max_memory_bytes: int = 0
     timeout_s: float = CEILING_TIMEOUT_S
+    max_processes: int = ACTION_PROCESSES
+    max_disk_bytes: int = ACTION_DISK_BYTES
 
 
 class ClientConfig(Config):

@@ -214,10 +214,33 @@ Most commands write nothing."""
 SPAWN_OUTPUT_BYTES = 64 * MIB
 """What one command may write to stdout, and to stderr. It is then killed: a flood fills a disk at 1 GB/s."""
 
+COMMAND_WATCH_S = 0.1
+"""How often a running command is held against its limits. Most commands are over before the first look."""
+
+SEEN_PROCESSES = 4096
+"""Processes of one command without a bound that are looked at for their memory: 20 us each."""
+
+DISK_WATCH_S = 5.0
+"""A command's files are measured this often, and sooner when enough was written for them to be too many.
+
+Sizing 10,000 files takes 0.1 s, in which the spawner does nothing else."""
+
+ACTION_PROCESSES = 4096
+"""Processes and threads of one action unless the worker says otherwise: a linker has one thread per processor."""
+
+ACTION_DISK_BYTES = 64 * GIB
+"""Files of one action unless the worker says otherwise: the largest build directories, in one action."""
+
+MEMORY_SHARE = 0.9
+"""Of a machine's memory, what one action gets when nobody sets a bound: the rest keeps the worker answering."""
+
+PRIVATE_SHARE = 0.5
+"""Of an action's memory, what its /tmp may hold: the kernel's own default for a tmpfs."""
+
 SPAWNS_RUNNING = 192
 """Commands at once. Each needs up to five descriptors, and the usual soft limit is 1,024."""
 
-SPAWN_TERM_GRACE_S = 2.0
+SPAWN_TERM_GRACE_S = 0.5
 """Between SIGTERM and SIGKILL of a command without a PID namespace, whose children only it can end."""
 
 SPAWNER_STOP_S = 10.0

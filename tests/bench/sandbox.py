@@ -21,6 +21,7 @@ from tests.bench.sandbox_slots import BUILD, DirectSurroundings, compile_like_ac
 from tests.bench.workspace import Workspace
 from tests.held_sandboxes import processes_below, wait_until_set_up
 from zbuild.model.action import InputSpec, OutputSpec, ResultStatus, encode_action
+from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Release, Spawn
 from zbuild.sandbox.spawner import start_spawner
@@ -104,7 +105,7 @@ def _spawn_maker(surroundings: DirectSurroundings, directory: Path) -> Callable[
             environment=(),
             stdout_path=str(directory / "stdout"),
             stderr_path=None,
-            timeout_s=60.0,
+            capabilities=Capabilities(timeout_s=60.0),
             system=system,
         )
         return to_spawn(spec, surroundings.next_id(), is_held=kind == WARM)

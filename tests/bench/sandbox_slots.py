@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zbuild.digest import Digest
 from zbuild.model.action import Action, InputSpec, OutputSpec
+from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.spawn_protocol import Exited, Release, Spawn
 from zbuild.sandbox.spawner import Spawner
 from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
@@ -92,7 +93,8 @@ def make_workshop(surroundings: DirectSurroundings, directory: Path, slots: int)
         for n in range(slots)
     ]
     system = SystemTree(directory / "system")
-    return Workshop("bench", SandboxLevel.HERMETIC, system, blobs, FreeSlots(made), surroundings, surroundings.next_id)
+    level, free = SandboxLevel.HERMETIC, FreeSlots(made)
+    return Workshop("bench", level, system, blobs, free, surroundings, surroundings.next_id, DEFAULT)
 
 
 def compile_like_action(blobs: BlobDirectory, number: int) -> Action:
@@ -102,7 +104,7 @@ def compile_like_action(blobs: BlobDirectory, number: int) -> Action:
     return Action(
         platform=(),
         sandbox="hermetic",
-        timeout_s=60.0,
+        capabilities=Capabilities(timeout_s=60.0),
         arguments=("/bin/cp", f"../{number % 100}.c", "out"),
         environment=(),
         working_directory=BUILD,

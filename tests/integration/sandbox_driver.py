@@ -21,7 +21,7 @@ from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_loop import SpawnLoop
 from zbuild.sandbox.spawn_protocol import Exited
 from zbuild.sandbox.spawner import Spawner
-from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel, SandboxSpec
+from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, UNBOUNDED, SandboxLevel, SandboxSpec, StandingLimits
 from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
@@ -32,7 +32,7 @@ ORDINARY_USER = 65534
 
 
 class Slot:
-    """Runs one action after the other.
+    """Runs one action after the other. Slots of one spawner have different numbers and share their reports.
 
     Attributes:
         plan: the stage of the last action.
@@ -40,14 +40,18 @@ class Slot:
 
     plan: StagePlan
 
-    def __init__(self, spawner: Spawner | None, directory: Path) -> None:
+    def __init__(
+        self, spawner: Spawner | None, directory: Path, *, number: int = 1, exits_of: Slot | None = None
+    ) -> None:
         self.spawner = spawner
         self.directory = directory
         self.blobs = BlobDirectory(directory / "blobs", is_durable=False)
         self.stage = Stage(directory / "stage", self.blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
         self.system = SystemTree(directory / "system")
-        self._last_id = 0
-        self._exited: dict[int, Exited] = {}
+        self.private = directory / "private"
+        self.private.mkdir(exist_ok=True)
+        self._last_id = 1_000_000 * number
+        self._exited: dict[int, Exited] = exits_of._exited if exits_of is not None else {}
 
     def specify(
         self,
@@ -62,6 +66,7 @@ class Slot:
         arguments: tuple[str, ...] = (),
         level: SandboxLevel = SandboxLevel.HERMETIC,
         capabilities: Capabilities = DEFAULT,
+        standing: StandingLimits = UNBOUNDED,
     ) -> SandboxSpec:
         """Stage an action."""
         inputs = [InputSpec(path, self.blobs.put_bytes(data)) for path, data in (files or {}).items()]
@@ -85,6 +90,8 @@ class Slot:
             stderr_path=None if joins_stderr else str(self.directory / "stderr"),
             capabilities=msgspec.structs.replace(capabilities, timeout_s=timeout_s),
             system=self.system.paths(),
+            standing=standing,
+            private_directory=str(self.private),
         )
 
     def start(self, command: str, *, is_held: bool = False, **fields: object) -> int:

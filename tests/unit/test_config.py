@@ -96,8 +96,8 @@ def test_a_word_outside_the_choices_is_refused() -> None:
 
 
 def test_a_weaker_sandbox_cannot_be_asked_for_by_a_name_that_means_nothing() -> None:
-    with pytest.raises(ConfigError, match="sandbox must be one of hermetic"):
-        WorkerConfig().with_overrides({"sandbox": "none"})
+    with pytest.raises(ConfigError, match="sandbox must be one of hermetic, process, none"):
+        WorkerConfig().with_overrides({"sandbox": "weak"})
 
 
 def test_whole_numbers_do_for_seconds() -> None:

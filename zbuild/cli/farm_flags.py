@@ -14,7 +14,7 @@ def add_farm_flags(parser: argparse.ArgumentParser) -> None:
     farm.add_argument("--distributed", action="store_true", help="use a farm: --coordinator, config, or LAN discovery")
     farm.add_argument("--coordinator", metavar="URL", help="the broker of the farm, http://HOST:9000")
     farm.add_argument("--local-workers", type=int, metavar="N", help="workers here beside the farm's")
-    farm.add_argument("--sandbox", metavar="LEVEL", help="hermetic")
+    farm.add_argument("--sandbox", metavar="LEVEL", help="hermetic, process or none")
     farm.add_argument("--priority", metavar="P", help="low, normal, high or critical")
     farm.add_argument("--own-paths", action="store_true", help="run under this tree's own paths; see README")
     farm.add_argument("--cache-dir", metavar="DIR", help="where digests, results and the embedded farm are kept")

@@ -76,14 +76,16 @@ def _as_lines(status: Status) -> list[str]:
         f"{counters.get('cache_misses', 0)} misses, {status.store_free_bytes // MIB} MiB free",
     ]
     if status.workers:
-        lines.append(f"{'WORKER':20} {'SLOTS':>5} {'HELD':>5} {'RUN':>4} {'CPU':>5} {'MEM':>5} {'SEEN':>6}  SANDBOX")
+        lines.append(
+            f"{'WORKER':20} {'SLOTS':>5} {'HELD':>5} {'RUN':>4} {'CPU':>5} {'MEM':>5} {'SEEN':>6}  SANDBOX, LIMITS"
+        )
     lines += [_worker_line(worker) for worker in status.workers]
     lines += [f"{name}: {count}" for name, count in status.counters]
     return lines
 
 
 def _worker_line(worker: WorkerStatus) -> str:
-    state = f"{worker.sandbox}, draining" if worker.is_draining else worker.sandbox
+    state = f"{worker.sandbox}, {worker.limits}" + (", draining" if worker.is_draining else "")
     return (
         f"{worker.name:20} {worker.slots:5} {worker.held:5} {worker.running:4} {_share(worker.cpu_usage):>5} "
         f"{_share(worker.memory_usage):>5} {worker.report_age_s:4.1f} s  {state}"

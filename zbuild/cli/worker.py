@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = daemon_parser("zbuild-worker", "Runs actions for a zbuild farm, each in a sandbox.")
     parser.add_argument("--coordinator", metavar="URL", help="the broker, http://HOST:9000 or tcp://HOST:9000")
     parser.add_argument("--parallelism", type=int, metavar="N", help="actions at once (default: one per processor)")
-    parser.add_argument("--sandbox", metavar="LEVEL", help="hermetic")
+    parser.add_argument("--sandbox", metavar="LEVEL", help="hermetic, process or none")
     parser.add_argument("--name", help="how the worker is called in zbuild status (default: the host's name)")
     parser.add_argument("--lock", type=int, metavar="FD", help="inherited descriptor that locks the cache directory")
     parser.add_argument("--blob-directory", metavar="DIR", help="work in the directory of a store on this machine")

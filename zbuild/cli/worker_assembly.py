@@ -15,14 +15,17 @@ from zbuild.cli.store_process import BLOBS
 from zbuild.config import WorkerConfig
 from zbuild.errors import BadInput
 from zbuild.inputs.toolchain import Toolchain
-from zbuild.limits import STAGES_PER_SLOT
+from zbuild.limits import MEMORY_SHARE, STAGES_PER_SLOT
 from zbuild.log import Log
 from zbuild.model.capabilities import Capabilities, capabilities_of
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
 from zbuild.readiness import Readiness
 from zbuild.sandbox.bubblewrap import probe
+from zbuild.sandbox.control_group import establish, look
+from zbuild.sandbox.launch import find_confinement
+from zbuild.sandbox.spawn_protocol import Confine
 from zbuild.sandbox.spawner import Spawner
-from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
+from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel, StandingLimits
 from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.eviction import Evictor
@@ -63,7 +66,11 @@ def assemble(
     slots = config.parallelism or len(os.sched_getaffinity(0))
     blobs = BlobDirectory(blob_directory or os.path.join(directory, BLOBS), is_durable=False)
     system = SystemTree(os.path.join(directory, "system"))
-    probe(system.paths(), directory)
+    _check_level(level, system, directory)
+    own = {os.getpid(), spawner.pid}
+    choice = establish(look(own), own)
+    spawner.send(Confine(mechanism=choice.mechanism, directories=choice.directories))
+    log.info("limits", mechanism=choice.mechanism.value, reasons="; ".join(choice.reasons))
     toolchain = Toolchain(os.path.join(directory, "toolchain"))
     ceiling = ceiling_of(config)
     wakeup = Wakeup()
@@ -80,6 +87,7 @@ def assemble(
         surroundings,
         processes.next_id,
         ceiling,
+        _standing_limits(config),
     )
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
@@ -92,6 +100,7 @@ def assemble(
         sandbox=level.value,
         platform=tuple((key, toolchain.evaluate_property(key) or "") for key in ("arch", "os")),
         ceiling=ceiling,
+        limits=choice.mechanism.value,
     )
     agent = Agent(
         hello,
@@ -124,6 +133,30 @@ def ceiling_of(config: WorkerConfig) -> Capabilities:
     """
     names = (field.name for field in msgspec.structs.fields(Capabilities))
     return capabilities_of({name: getattr(config, name) for name in names})
+
+
+def _check_level(level: SandboxLevel, system: SystemTree, directory: str) -> None:
+    """See that actions can be run at that level.
+
+    Raises:
+        SandboxUnavailable: they cannot; the message says how to mend it.
+    """
+    match level:
+        case SandboxLevel.HERMETIC:
+            probe(system.paths(), directory)
+        case SandboxLevel.PROCESS:
+            find_confinement()
+        case SandboxLevel.NONE:
+            pass
+
+
+def _standing_limits(config: WorkerConfig) -> StandingLimits:
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return StandingLimits(
+        processes=config.max_processes,
+        disk_bytes=config.max_disk_bytes,
+        memory_bytes=int(memory_bytes * MEMORY_SHARE),
+    )
 
 
 def _slots(directory: str, count: int, blobs: BlobDirectory) -> gevent.queue.LifoQueue[Slot]:

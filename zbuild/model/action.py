@@ -127,7 +127,12 @@ class OutputFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ResourceUsage(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What one attempt cost. CPU and memory come from the kernel's accounting of the process tree."""
+    """What one attempt cost, from the kernel's accounting of the process tree.
+
+    Attributes:
+        peak_memory_bytes: the largest resident set of one process; 0 when it is not known.
+        read_bytes, written_bytes: what the command passed through read(2), write(2) and their like.
+    """
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -137,6 +142,8 @@ class ResourceUsage(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     run_s: float = 0.0
     collect_s: float = 0.0
     upload_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 class ActionResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -31,7 +31,7 @@ FILTER_DESCRIPTOR = 4
 RELEASE_DESCRIPTOR = 5
 """What a held sandbox, with all its walls up, waits for to be readable before it runs its command."""
 
-_SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+PROGRAM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 _WALLS = (
     "--unshare-user",
@@ -111,7 +111,7 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
         else:
             argv += ("--ro-bind", system_path.source, system_path.path)
     argv += _KERNEL_FILE_SYSTEMS
-    argv += _granted(spec.capabilities)
+    argv += _granted(spec.capabilities, spec.private_bytes)
     for path in spec.read_only_paths:
         argv += ("--ro-bind", spec.stage_root + path, path)
     argv += ("--bind", spec.stage_root + spec.writable_root, spec.writable_root)
@@ -123,15 +123,16 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
     return argv
 
 
-def _granted(capabilities: Capabilities) -> list[str]:
+def _granted(capabilities: Capabilities, private_bytes: int) -> list[str]:
     """The directories that only some actions have. What is not granted does not exist, but for an empty /tmp."""
     options: list[str] = []
+    size = ("--size", str(private_bytes)) if private_bytes else ()
     if capabilities.write_tmp:
-        options += ("--perms", "1777", "--tmpfs", "/tmp")
+        options += ("--perms", "1777", *size, "--tmpfs", "/tmp")
     else:
         options += ("--dir", "/tmp")
     if capabilities.write_home:
-        options += ("--tmpfs", HOME_PATH)
+        options += (*size, "--tmpfs", HOME_PATH)
     for path in capabilities.read_paths:
         options += ("--ro-bind", path, path)
     for path in capabilities.write_paths:
@@ -145,11 +146,11 @@ def find_bubblewrap() -> str:
     Raises:
         SandboxUnavailable: it is not installed.
     """
-    path = shutil.which("bwrap", path=_SEARCHED)
+    path = shutil.which("bwrap", path=PROGRAM_PATH)
     if path is None:
         raise SandboxUnavailable(
             "the hermetic sandbox needs bubblewrap, and there is no bwrap in "
-            f"{_SEARCHED.replace(':', ', ')}; install it with: apt-get install bubblewrap"
+            f"{PROGRAM_PATH.replace(':', ', ')}; install it with: apt-get install bubblewrap"
         )
     return path
 

@@ -11,11 +11,15 @@ import signal
 import socket
 from dataclasses import dataclass, field
 
-from zbuild.limits import KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
+from zbuild.errors import SandboxFailed
+from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
 from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, RELEASE_DESCRIPTOR, STATUS_DESCRIPTOR
+from zbuild.sandbox.confinement import Bounds
 from zbuild.sandbox.output_capture import OutputCapture
+from zbuild.sandbox.reaped_process import ReapedProcess
 from zbuild.sandbox.seccomp import filter_path
 from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
+from zbuild.sandbox.verdict import output_exceeded
 
 _STATUS_BYTES = 4 * KIB
 """Two lines of JSON, 250 B."""
@@ -38,6 +42,8 @@ class RunningCommand:
     Attributes:
         pid: the process started; for a sandboxed command bubblewrap's outer process.
         init_pid: the sandbox's PID 1 as seen from here, 0 while unknown. When it is gone, so is the whole sandbox.
+        bounds: what it is under.
+        next_look_s: when to hold it against its limits next.
         release_descriptor: what a held sandbox waits at; -1 when it waits no longer.
         next_signal_s: when to act next: at the deadline, then at the end of the grace; infinite when nothing is left,
             and while the command is held.
@@ -51,6 +57,8 @@ class RunningCommand:
     started_s: float
     next_signal_s: float
     init_pid: int = 0
+    bounds: Bounds | None = None
+    next_look_s: float = float("inf")
     is_timed_out: bool = False
     is_killed: bool = False
     was_asked_to_end: bool = False
@@ -59,13 +67,33 @@ class RunningCommand:
     user_s: float = 0.0
     system_s: float = 0.0
     peak_memory_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
     _status: bytes = field(default=b"", repr=False)
 
-    def account(self, usage: resource.struct_rusage) -> None:
-        """Add what a reaped process of the command has used."""
+    def account(self, reaped: ReapedProcess) -> None:
+        """Add what a reaped process of the command has used, and those that it waited for."""
+        usage = reaped.usage
         self.user_s += usage.ru_utime
         self.system_s += usage.ru_stime
-        self.peak_memory_bytes = max(self.peak_memory_bytes, usage.ru_maxrss * KIB)
+        self.read_bytes += reaped.read_bytes
+        self.written_bytes += reaped.written_bytes
+        if reaped.pid != self.pid or usage.ru_maxrss > _own_peak_kib():
+            self.peak_memory_bytes = max(self.peak_memory_bytes, usage.ru_maxrss * KIB)
+
+    def look(self, now_s: float) -> None:
+        """Hold the command against its limits, and end it if it exceeds one."""
+        self.next_look_s = now_s + COMMAND_WATCH_S
+        if self.bounds is None or self.wait_status is not None:
+            return
+        if self.spawn.is_sandboxed and not self.init_pid:
+            self.read_status()
+        verdict = self.bounds.watch.look(self.pid, self.init_pid)
+        if verdict and not self.is_killed:
+            self.limit = self.limit or verdict
+            self.is_killed = True
+            self.was_asked_to_end = True
+            self.end(now_s)
 
     def release(self, now_s: float) -> None:
         """Let a held command run. Its time begins now."""
@@ -77,6 +105,7 @@ class RunningCommand:
         self._close_release()
         self.started_s = now_s
         self.next_signal_s = now_s + self.spawn.timeout_s
+        self.next_look_s = now_s + COMMAND_WATCH_S
 
     def end(self, now_s: float) -> None:
         """Make the command end: at once in a sandbox, which dies with bubblewrap; else first with SIGTERM."""
@@ -95,8 +124,12 @@ class RunningCommand:
             self.next_signal_s = now_s + SPAWN_TERM_GRACE_S
 
     def end_group(self) -> None:
-        """Kill what the reaped leader of an unsandboxed command has left behind in its process group."""
+        """Kill what the reaped leader of an unsandboxed command has left behind in its process and control group."""
         self._signal_group(signal.SIGKILL)
+        if self.bounds is not None and self.bounds.group is not None and not self.spawn.is_sandboxed:
+            for pid in self.bounds.group.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def read_status(self) -> None:
         """Take what bubblewrap has reported so far."""
@@ -107,6 +140,11 @@ class RunningCommand:
 
     def exited(self, now_s: float) -> Exited:
         """The report of a command all of whose processes are gone. Closes every descriptor."""
+        if self.bounds is not None:
+            verdict = self.bounds.watch.last_look()
+            self.is_killed = self.is_killed or bool(verdict)
+            self.limit = self.limit or verdict
+            self.peak_memory_bytes = max(self.peak_memory_bytes, self.bounds.watch.peak_memory_bytes)
         assert self.wait_status is not None, "a command is reported after it was reaped"
         code = os.waitstatus_to_exitcode(self.wait_status)
         exit_code = code if code >= 0 else 128 - code
@@ -130,6 +168,8 @@ class RunningCommand:
             user_s=self.user_s,
             system_s=self.system_s,
             peak_memory_bytes=self.peak_memory_bytes,
+            read_bytes=self.read_bytes,
+            written_bytes=self.written_bytes,
             wall_s=now_s - self.started_s,
             limit=self.limit,
             error=error,
@@ -141,7 +181,7 @@ class RunningCommand:
         """End a command that has written too much, or whose output cannot be kept."""
         if capture.is_over_limit and not self.limit:
             name = "stderr" if self.captures.index(capture) else "stdout"
-            self.limit = f"more than {SPAWN_OUTPUT_BYTES} B on {name}"
+            self.limit = output_exceeded(SPAWN_OUTPUT_BYTES, name)
         elif not capture.error:
             return
         if not self.is_killed:
@@ -173,6 +213,11 @@ class RunningCommand:
                 if isinstance(value, int):
                     return value
         return None
+
+
+def _own_peak_kib() -> int:
+    """What the kernel counts for every process that this one starts: its own pages, until the exec."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def start(spawn: Spawn, now_s: float) -> RunningCommand:
@@ -235,8 +280,10 @@ def _release_pair() -> tuple[int, int]:
     return ours.detach(), theirs.detach()
 
 
-def unstartable(spawn: Spawn, error: OSError) -> Exited:
-    """The report of a command that start() has refused."""
+def unstartable(spawn: Spawn, error: OSError | SandboxFailed) -> Exited:
+    """The report of a command that start() has refused, or that could not be put under its limits."""
+    if isinstance(error, SandboxFailed):
+        return Exited(id=spawn.id, error=str(error))
     message = f"cannot start {spawn.argv[0]}: {error.strerror}"
     is_about_command = error.filename == spawn.argv[0] and isinstance(error, FileNotFoundError | PermissionError)
     if spawn.is_sandboxed or not is_about_command:

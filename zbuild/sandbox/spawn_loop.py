@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -26,17 +25,20 @@ import sys
 import time
 from functools import partial
 
-from zbuild.errors import ProtocolError
-from zbuild.limits import KIB, SPAWNER_STOP_S, SPAWNS_RUNNING
+from zbuild.errors import ProtocolError, SandboxFailed
+from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWNER_STOP_S, SPAWNS_RUNNING
 from zbuild.sandbox.child_processes import children
+from zbuild.sandbox.confinement import Confinement
+from zbuild.sandbox.limit_mechanism import LimitChoice
 from zbuild.sandbox.output_capture import OutputCapture
+from zbuild.sandbox.reaped_process import ReapedProcess, reap
 from zbuild.sandbox.running_command import RunningCommand, start, unstartable
-from zbuild.sandbox.spawn_protocol import Decoder, Exited, Kill, Release, Request, Spawn, encode
+from zbuild.sandbox.spawn_protocol import Confine, Decoder, Exited, Kill, Release, Request, Spawn, encode
 
 _RECEIVE_BYTES = 256 * KIB
 
-_Usages = dict[int, tuple[int, resource.struct_rusage]]
-"""PID to wait status and usage, of the processes reaped in one go."""
+_Reaped = dict[int, ReapedProcess]
+"""By PID, the processes reaped in one go."""
 
 
 class SpawnLoop:
@@ -54,6 +56,7 @@ class SpawnLoop:
         self._orphans: dict[int, set[int]] = {}
         self._is_stopping = False
         self._stop_deadline_s = float("inf")
+        self._confinement = Confinement()
         self._selector = selectors.DefaultSelector()
         self._wakeup, signal_end = socket.socketpair()
         self._wakeup.setblocking(False)
@@ -72,6 +75,7 @@ class SpawnLoop:
         finally:
             for command in self._by_pid.values():
                 command.end_group()
+            self._confinement.close()
 
     def _serve(self) -> None:
         while not self._is_stopping or ((self._by_id or self._orphans) and time.monotonic() < self._stop_deadline_s):
@@ -83,7 +87,8 @@ class SpawnLoop:
 
     def _timeout_s(self) -> float | None:
         next_s = min((command.next_signal_s for command in self._by_id.values()), default=float("inf"))
-        next_s = min(next_s, self._stop_deadline_s)
+        next_look_s = min((command.next_look_s for command in self._by_id.values()), default=float("inf"))
+        next_s = min(next_s, next_look_s, self._stop_deadline_s)
         return None if next_s == float("inf") else max(0.0, next_s - time.monotonic())
 
     def _act_on_time(self) -> None:
@@ -92,6 +97,8 @@ class SpawnLoop:
             if command.next_signal_s <= now_s:
                 command.is_timed_out = command.is_timed_out or not command.is_killed
                 command.end(now_s)
+            if command.next_look_s <= now_s:
+                command.look(now_s)
 
     def _on_control(self, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
@@ -116,6 +123,8 @@ class SpawnLoop:
             return
         for request in requests:
             match request:
+                case Confine():
+                    self._confinement.choose(LimitChoice(request.mechanism, request.directories))
                 case Spawn():
                     self._spawn(request)
                 case Release():
@@ -136,10 +145,20 @@ class SpawnLoop:
 
     def _start(self, spawn: Spawn) -> None:
         try:
-            command = start(spawn, time.monotonic())
-        except OSError as error:
+            bounds = self._confinement.begin(spawn.limits)
+        except SandboxFailed as error:
             self._send(unstartable(spawn, error))
             return
+        try:
+            with self._confinement.inside(bounds):
+                command = start(spawn, time.monotonic())
+        except (OSError, SandboxFailed) as error:
+            self._confinement.end(bounds)
+            self._send(unstartable(spawn, error))
+            return
+        command.bounds = bounds
+        if not spawn.is_held:
+            command.next_look_s = command.started_s + COMMAND_WATCH_S
         self._by_id[spawn.id] = command
         self._by_pid[command.pid] = command
         for capture in command.captures:
@@ -181,25 +200,25 @@ class SpawnLoop:
 
     def _reap(self) -> None:
         """Reap every process that has ended. A sandbox's PID 1 can come before the bubblewrap that it belongs to."""
-        reaped: _Usages = {}
+        reaped: _Reaped = {}
         with contextlib.suppress(ChildProcessError):
-            while (found := os.wait4(-1, os.WNOHANG))[0]:
-                reaped[found[0]] = found[1:]
+            while (found := reap()) is not None:
+                reaped[found.pid] = found
         was_orphan = [self._orphans.pop(pid, None) is not None for pid in reaped]
         for pid in reaped:
             if (command := self._awaiting_init.pop(pid, None)) is not None:
-                command.account(reaped[pid][1])
+                command.account(reaped[pid])
                 self._finish(command)
-        for pid, (wait_status, usage) in reaped.items():
+        for pid, process in reaped.items():
             if (command := self._by_pid.pop(pid, None)) is not None:
-                command.wait_status = wait_status
-                command.account(usage)
+                command.wait_status = process.wait_status
+                command.account(process)
                 self._leader_ended(command, reaped)
         if any(was_orphan):
             # The children of an orphan are orphans now.
             self._end_orphans()
 
-    def _leader_ended(self, command: RunningCommand, reaped: _Usages) -> None:
+    def _leader_ended(self, command: RunningCommand, reaped: _Reaped) -> None:
         command.next_signal_s = float("inf")
         if not command.spawn.is_sandboxed:
             command.end_group()
@@ -209,7 +228,7 @@ class SpawnLoop:
         command.read_status()
         init_pid = command.init_pid
         if init_pid in reaped:
-            command.account(reaped[init_pid][1])
+            command.account(reaped[init_pid])
         elif init_pid and _is_own_child(init_pid):
             # bubblewrap reports the command's exit code before the rest of its processes is gone.
             os.kill(init_pid, signal.SIGKILL)
@@ -226,6 +245,8 @@ class SpawnLoop:
                 self._selector.unregister(capture.descriptor)
         del self._by_id[command.spawn.id]
         self._send(command.exited(time.monotonic()))
+        if command.bounds is not None:
+            self._confinement.end(command.bounds)
 
     def _end_orphans(self) -> None:
         """Kill processes that left their command by daemonising, when every command they can belong to has ended."""

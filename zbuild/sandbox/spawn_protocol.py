@@ -12,8 +12,35 @@ import msgspec
 
 from zbuild.errors import ProtocolError
 from zbuild.limits import SPAWN_MESSAGE_BYTES
+from zbuild.sandbox.limit_mechanism import LimitMechanism
 
 _LENGTH = struct.Struct("<I")
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a command is ended for. 0 sets no bound.
+
+    Attributes:
+        memory_bytes: of all its processes together.
+        processes: processes and threads at once.
+        disk_bytes: files below ``disk_path``, a directory on this machine; inputs there count.
+        private_bytes: the size of each file system that the sandbox has in memory.
+        processors: processors that it may use.
+    """
+
+    memory_bytes: int = 0
+    processes: int = 0
+    disk_bytes: int = 0
+    disk_path: str = ""
+    private_bytes: int = 0
+    processors: int = 0
+
+
+class Confine(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="confine"):
+    """Worker -> spawner, once, before the first Spawn: how to enforce limits. Without it there is only the watch."""
+
+    mechanism: LimitMechanism
+    directories: dict[str, str]
 
 
 class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spawn"):
@@ -26,6 +53,7 @@ class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spa
         stdout_path: a file for output beyond SPAWN_INLINE_OUTPUT_BYTES; made only then.
         stderr_path: None joins stderr with stdout, in the order of writing.
         timeout_s: wall-clock bound from the start of the command.
+        limits: what it is ended for besides.
         is_sandboxed: the command is bubblewrap with ``--json-status-fd 3``, and ``--block-fd 5`` if it is held.
         is_held: make everything ready, and run the command only on Release. The time bound begins there, too.
     """
@@ -38,6 +66,7 @@ class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spa
     stderr_path: str | None
     timeout_s: float
     is_sandboxed: bool
+    limits: Limits = Limits()
     is_held: bool = False
 
 
@@ -70,11 +99,12 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ex
     Attributes:
         exit_code: the command's, or 128 + signal number.
         is_timed_out: it ran into timeout_s.
-        is_killed: it was ended by Kill or for writing too much.
+        is_killed: it was ended by Kill or by a limit.
         user_s, system_s: CPU time of the command and the processes it waited for.
-        peak_memory_bytes: the largest resident set among them. The kernel counts from before the exec, so it is never
-            less than the spawner's own 17 MB: getrusage(2).
-        limit: empty, or the limit that the command was killed for: ``more than 67108864 B on stdout``.
+        peak_memory_bytes: the largest resident set among them, 0 when it is not known. (For a command outside a
+            sandbox the kernel counts from before the exec, so that less than the spawner's own 17 MB cannot be told.)
+        read_bytes, written_bytes: what they passed through read(2), write(2) and their like; not what they mapped.
+        limit: empty, or the limit that the command was killed for: ``output limit 64 MiB exceeded on stdout``.
         error: empty, or why this is no result of the command: its sandbox could not be set up, its output not be kept.
     """
 
@@ -85,6 +115,8 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ex
     user_s: float = 0.0
     system_s: float = 0.0
     peak_memory_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
     wall_s: float = 0.0
     limit: str = ""
     error: str = ""
@@ -92,7 +124,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ex
     stderr: Captured = Captured()
 
 
-Request = Spawn | Release | Kill
+Request = Confine | Spawn | Release | Kill
 
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from zbuild.limits import PRIVATE_SHARE
 from zbuild.model.capabilities import Capabilities
 from zbuild.model.source_date import SOURCE_DATE_S
 
@@ -33,6 +34,9 @@ class SandboxLevel(enum.Enum):
 
     HERMETIC = "hermetic"
     """Own user, mount, PID, network, IPC, UTS and cgroup namespaces; only inputs and the toolchain are visible."""
+    PROCESS = "process"
+    """A plain process in the stage that cannot gain privileges, with a home and a TMPDIR of its own. It sees all of
+    the worker's files, and has its network. Canonical absolute paths do not exist for it."""
     NONE = "none"
     """A plain process in the stage, as the worker's own user. Canonical absolute paths do not exist for it."""
 
@@ -53,6 +57,24 @@ class SystemPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingLimits:
+    """What a worker holds every action to, whatever that asks for. 0 sets no bound.
+
+    Attributes:
+        processes: processes and threads at once.
+        disk_bytes: files that it may have in its writable directory.
+        memory_bytes: for actions that have no bound of their own.
+    """
+
+    processes: int = 0
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+
+
+UNBOUNDED = StandingLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One command and its walls.
 
@@ -66,6 +88,8 @@ class SandboxSpec:
             joined with stdout in the order of writing.
         capabilities: what it may do, with the worker's bounds where the action asks for none.
         system: from SystemTree.paths().
+        standing: the worker's own limits.
+        private_directory: on the worker; the home and the TMPDIR at level PROCESS.
     """
 
     level: SandboxLevel
@@ -79,6 +103,19 @@ class SandboxSpec:
     stderr_path: str | None
     capabilities: Capabilities
     system: tuple[SystemPath, ...]
+    standing: StandingLimits = UNBOUNDED
+    private_directory: str = ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bound of the memory of all processes together, 0 for none."""
+        return self.capabilities.max_memory_bytes or self.standing.memory_bytes
+
+    @property
+    def private_bytes(self) -> int:
+        """Size of each file system that lies in memory; 0 leaves it to the kernel."""
+        bounds = (self.standing.disk_bytes, int(self.memory_bytes * PRIVATE_SHARE))
+        return min((each for each in bounds if each), default=0)
 
     def full_environment(self) -> dict[str, str]:
         return BASE_ENVIRONMENT | dict(self.environment)

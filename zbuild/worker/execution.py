@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -25,7 +27,7 @@ from zbuild.model.action import (
 from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Captured, Exited, Spawn
-from zbuild.sandbox.spec import SandboxLevel, SandboxSpec
+from zbuild.sandbox.spec import UNBOUNDED, SandboxLevel, SandboxSpec, StandingLimits
 from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
@@ -63,6 +65,7 @@ class Slot:
         self.stage = stage
         self.stdout_path = stdout_path
         self.stderr_path = stderr_path
+        self.private_directory = f"{stdout_path}.private"
 
 
 class SlotPool(Protocol):
@@ -84,6 +87,7 @@ class Workshop:
         slots: the stages that are free. An execution waits for one when all are in use.
         next_spawn_id: gives a fresh number for each process.
         ceiling: what it grants to an action at most.
+        standing: what it holds every action to besides.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Workshop:
         surroundings: Surroundings,
         next_spawn_id: Callable[[], int],
         ceiling: Capabilities,
+        standing: StandingLimits = UNBOUNDED,
     ) -> None:
         self.name = name
         self.level = level
@@ -105,6 +110,7 @@ class Workshop:
         self.surroundings = surroundings
         self.next_spawn_id = next_spawn_id
         self.ceiling = ceiling
+        self.standing = standing
 
     def begin(self, action_id: ActionId, body: bytes) -> Execution:
         """An attempt at the action of these bytes."""
@@ -156,6 +162,8 @@ class Execution:
                 self._workshop.surroundings.discard(held_id)
         slot, self._slot = self._slot, None
         if slot is not None:
+            if self._workshop.level is SandboxLevel.PROCESS:
+                shutil.rmtree(slot.private_directory, ignore_errors=True)
             self._workshop.slots.put(slot)
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
@@ -207,6 +215,8 @@ class Execution:
             writable_root=action.writable_root,
             working_directory=action.working_directory,
         )
+        if self._workshop.level is SandboxLevel.PROCESS:
+            os.makedirs(self._slot.private_directory, 0o700, exist_ok=True)
         self._fetch_s, self._stage_s = fetched_s - began_s, time.monotonic() - staged_s
         spawn_id = self._workshop.next_spawn_id()
         spec = self._spec(action, self._plan, self._slot)
@@ -248,6 +258,8 @@ class Execution:
             stderr_path=None if action.joins_stderr else slot.stderr_path,
             capabilities=action.capabilities.under(self._workshop.ceiling),
             system=self._workshop.system.paths(),
+            standing=self._workshop.standing,
+            private_directory=slot.private_directory,
         )
 
     def _collect(self) -> ActionResult:
@@ -262,6 +274,8 @@ class Execution:
             user_s=exited.user_s,
             system_s=exited.system_s,
             peak_memory_bytes=exited.peak_memory_bytes,
+            read_bytes=exited.read_bytes,
+            written_bytes=exited.written_bytes,
             fetch_s=self._fetch_s,
             stage_s=self._stage_s,
             run_s=self._run_s,

@@ -92,7 +92,7 @@ def test_plain_spawn_runs_in_the_stage() -> None:
 
 
 def test_absent_bubblewrap_is_named_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bubblewrap, "_SEARCHED", "/nonexistent")
+    monkeypatch.setattr(bubblewrap, "PROGRAM_PATH", "/nonexistent")
     with pytest.raises(SandboxUnavailable, match="apt-get install bubblewrap"):
         find_bubblewrap()
 

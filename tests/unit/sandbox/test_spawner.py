@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zbuild.errors import SandboxFailed
-from zbuild.limits import MIB, SPAWN_INLINE_OUTPUT_BYTES, SPAWNS_RUNNING
+from zbuild.limits import MIB, SPAWN_INLINE_OUTPUT_BYTES, SPAWN_TERM_GRACE_S, SPAWNS_RUNNING
 from zbuild.sandbox.spawn_protocol import Exited, Kill, Release, Spawn, encode
 from zbuild.sandbox.spawner import Spawner, start_spawner
 
@@ -102,7 +102,7 @@ def test_exit_code_output_and_usage(driver: SpawnerDriver) -> None:
     assert (exited.is_killed, exited.is_timed_out, exited.limit, exited.error) == (False, False, "", "")
     assert 0 < exited.user_s + exited.system_s < 10
     assert exited.wall_s > 0
-    assert exited.peak_memory_bytes > MIB // 2
+    assert exited.peak_memory_bytes == 0, "less than the spawner's own cannot be told"
 
 
 def test_death_by_signal_is_128_and_its_number(driver: SpawnerDriver) -> None:
@@ -135,7 +135,7 @@ def test_output_is_inline_up_to_its_bound(driver: SpawnerDriver) -> None:
 def test_a_flood_of_output_is_ended_and_the_limit_named(driver: SpawnerDriver) -> None:
     exited = driver.run("yes")
     assert exited.is_killed
-    assert exited.limit == f"more than {64 * MIB} B on stdout"
+    assert exited.limit == "output limit 64 MiB exceeded on stdout"
     assert os.path.getsize(exited.stdout.path) <= 64 * MIB
 
 
@@ -160,7 +160,7 @@ def test_timeout_asks_and_then_kills_the_whole_group(driver: SpawnerDriver) -> N
         f"trap '' TERM; (trap '' TERM; {driver.write_pid('p')}; sleep 61) & wait; wait", timeout_s=0.2
     )
     assert (stubborn.is_timed_out, stubborn.exit_code) == (True, 128 + signal.SIGKILL)
-    assert 2 < time.monotonic() - started_s < 10
+    assert SPAWN_TERM_GRACE_S < time.monotonic() - started_s < 10
 
 
 def test_kill_ends_the_command_and_an_unknown_id_is_ignored(driver: SpawnerDriver) -> None:
