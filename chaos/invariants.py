@@ -14,40 +14,40 @@ from zbuild.errors import BadInput
 from zbuild.model.action import decode_result
 from zbuild.storage.blob_files import EXECUTABLE_SUFFIX
 
-
-class _Life:
-    """What one life of a broker has granted."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.leased: dict[str, tuple[int, str]] = {}
-        self.accepting: tuple[str, bool] = ("", False)
+Lease = tuple[int, int]
+"""(epoch, attempt)."""
 
 
 def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> Iterator[str]:
-    """Leases and publications: one holder at a time, one publication, only under the current lease."""
-    lives: dict[int, _Life] = {}
+    """Leases and publications: one holder and at most one copy, one publication, only under a current lease.
+
+    A lease outlives the broker that granted it, if its journal hands it to the next.
+    """
+    leased: dict[str, dict[Lease, str]] = {}
+    accepting: dict[int, tuple[str, bool]] = {}
     published: set[str] = set()
     for event in events:
         if event["role"] != "broker":
             continue
-        life = lives.setdefault(event["pid"], _Life())
         action = event.get("action", "")
         match event["event"]:
             case "life":
-                life.epoch = event["epoch"]
+                leased = _restored(leased, {(named, epoch, attempt) for named, epoch, attempt in event["leases"]})
             case "grant":
-                if action in life.leased:
-                    yield f"{action[:8]} is leased to {event['worker']} and to {life.leased[action][1]} at once"
-                life.leased[action] = (event["attempt"], event["worker"])
+                holders = leased.setdefault(action, {})
+                if event["worker"] in holders.values() or len(holders) > 1:
+                    yield f"{action[:8]} is leased to {event['worker']} and to {sorted(holders.values())} at once"
+                holders[event["epoch"], event["attempt"]] = event["worker"]
             case "complete":
-                held = life.leased.get(action)
-                is_current = held == (event["attempt"], event["worker"]) and event["epoch"] == life.epoch
-                life.accepting = (action, is_current and event["status"] == "SUCCESS")
+                held = leased.get(action, {}).get((event["epoch"], event["attempt"]))
+                is_accepted = held == event["worker"] and event["status"] == "SUCCESS"
+                accepting[event["pid"]] = (action, is_accepted)
+            case "ended":
+                leased.get(action, {}).pop((event["epoch"], event["attempt"]), None)
             case "requeue" | "forget":
-                life.leased.pop(action, None)
+                leased.pop(action, None)
             case "publish":
-                if life.accepting != (action, True):
+                if accepting.get(event["pid"]) != (action, True):
                     yield f"{action[:8]} was published without a success under its current lease"
                 if action in published and is_cache_whole:
                     yield f"{action[:8]} was published twice"
@@ -55,6 +55,16 @@ def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> 
                 published.update(event["actions"])
             case "remove":
                 published.discard(action)
+
+
+def _restored(
+    leased: dict[str, dict[Lease, str]], journalled: set[tuple[str, int, int]]
+) -> dict[str, dict[Lease, str]]:
+    """Those leases that the next life knows."""
+    return {
+        action: {lease: worker for lease, worker in holders.items() if (action, *lease) in journalled}
+        for action, holders in leased.items()
+    }
 
 
 def check_not_rerun(events: Iterable[Event]) -> Iterator[str]:

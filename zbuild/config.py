@@ -37,6 +37,9 @@ SANDBOXES = ("hermetic", "process", "none")
 
 PRIORITIES = ("low", "normal", "high", "critical")
 
+REASSIGN_STRATEGIES = ("round-robin", "least-loaded", "affinity", "priority")
+"""The values of coordinator/reassign.py's ReassignStrategy."""
+
 
 class Rule(NamedTuple):
     """What a value must satisfy beyond having its default's type. Bounds are inclusive."""
@@ -130,6 +133,7 @@ class BrokerConfig(Config):
         host: address to listen at. Loopback unless told otherwise, for there is no authentication yet.
         worker_timeout_s: silence after which a worker counts as lost.
         heartbeat_interval_s: how often workers publish their load; they learn it when they register.
+        reassign_strategy: which of the workers that could run an action gets it.
         beacon: whether ``zbuild build --distributed`` on the same network may find this broker by UDP.
     """
 
@@ -142,6 +146,7 @@ class BrokerConfig(Config):
         "max_workers": Rule(minimum=1, maximum=100_000),
         "worker_timeout_s": Rule(minimum=0.1),
         "heartbeat_interval_s": Rule(minimum=0.05),
+        "reassign_strategy": Rule(choices=REASSIGN_STRATEGIES),
     }
 
     host: str = "127.0.0.1"
@@ -151,6 +156,7 @@ class BrokerConfig(Config):
     max_workers: int = 1000
     worker_timeout_s: float = 30.0
     heartbeat_interval_s: float = 5.0
+    reassign_strategy: str = "priority"
     beacon: bool = True
     beacon_port: int = BEACON_PORT
 

@@ -139,6 +139,13 @@ class LockHeld(ZbuildError):
     exit_code = ExitCode.LOCK_HELD
 
 
+class WorkerIdTaken(ZbuildError):
+    """Another process with the same worker id is connected to the broker, and alive."""
+
+    code = 17
+    exit_code = ExitCode.LOCK_HELD
+
+
 class IllegalTransition(Exception):
     """A state machine was driven along an edge its table lacks. Always a bug of zbuild itself."""
 

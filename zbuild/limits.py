@@ -54,10 +54,11 @@ run an action: workers reconnect, and a supervisor restarts one that died within
 PROPERTY_QUERY_REPEAT_S = 5.0
 """A property query that is not answered is repeated after this; a first fingerprint takes about a second."""
 
-CLIENT_TIMEOUT_S = 30.0
-"""A client that is silent for six keepalives is gone, and its actions are cancelled."""
+CLIENT_TIMEOUT_S = 9.0
+"""A client that is silent for more than three keepalives is gone. Its actions are cancelled within 10 s of its
+last word, the tick and the revocation included."""
 
-KEEPALIVE_INTERVAL_S = 5.0
+KEEPALIVE_INTERVAL_S = 2.5
 """A client tells what it awaits this often: it bounds how long a lost message stays unnoticed."""
 
 UNKNOWN_ACTIONS = 50_000
@@ -394,3 +395,86 @@ IN_FLIGHT_PER_JOB = 4
 
 WORKER_PROPERTIES = 10_000
 """Properties that the broker keeps of one worker: a few tools and libraries for each project of a large site."""
+
+RECONNECT_GRACE_S = 1.0
+"""A peer whose link has closed may come back within this and keeps what it had. ZeroMQ connects again after 0.1 s;
+until then nothing new is granted to it, and idle workers begin copies of what it runs."""
+
+RECOVERY_S = 4.0
+"""After a restart, how long a broker waits for the holders of leases and for the clients of their actions: they
+connect again within 0.3 s. With the start itself the first dispatch comes within 5 s whoever stays away."""
+
+WORKER_TAKEN_S = 15.0
+"""Three reports. A worker that has been heard of within this is alive, and no other process takes its worker id."""
+
+TAKEN_REPEAT_S = 60.0
+"""How long a worker asks again when its worker id is taken: its former self is declared lost within 30 s."""
+
+SUSPENDED_S = 5.0
+"""A tick that comes so much late means that the broker itself stood still: nobody is blamed for that time."""
+
+FAILURE_THRESHOLD = 3
+"""Failures in a row that open a worker's circuit breaker: the seed's failureThreshold."""
+
+QUARANTINE_MIN_S = 5.0
+"""The first back-off of a worker whose breaker opens, doubled with each further one: the seed's blacklist."""
+
+QUARANTINE_MAX_S = 300.0
+"""The longest back-off: the seed's."""
+
+QUARANTINE_FORGOTTEN_S = 600.0
+"""After twice the longest back-off without another break, the next one counts as the first."""
+
+HEALTH_RECORDS = 4096
+"""Worker ids whose breakers are kept: four times the workers of a large farm."""
+
+STRAINED_CPU = 0.95
+"""Usage of a worker's processors above which it is DEGRADED: the seed's."""
+
+STRAINED_MEMORY = 0.90
+"""Usage of a worker's memory above which it is DEGRADED: the seed's."""
+
+STRAINED_SILENCE_S = 10.0
+"""A worker that answers later than this is DEGRADED: the seed's. It is two reports."""
+
+SILENCE_MIN_S = 15.0
+"""However regular a worker has been, it is not lost before this: the seed's heartbeatTimeout, three reports."""
+
+SILENCE_PHI = 8.0
+"""Phi at which a silent worker is lost, one false alarm in 10^8 reports: the seed's threshold."""
+
+SILENCE_WINDOW = 100
+"""Intervals between reports that phi is computed from: the seed's."""
+
+SILENCE_SAMPLES = 10
+"""Below this many intervals only the upper bound counts: 50 s of reports."""
+
+SILENCE_DEVIATION_S = 1.0
+"""The least standard deviation that is assumed, or a worker on a quiet LAN would have to keep time to the ms."""
+
+POISON_LOSSES = 3
+"""Workers that may be lost while they run one action, on POISON_WORKERS or more: then the action is to blame."""
+
+POISON_WORKERS = 2
+"""One worker that is lost again and again is its own fault; two are the action's."""
+
+STRAGGLER_FACTOR = 4.0
+"""An action that has taken so many times its recorded duration may get a copy: slow disks and swapping make 2 to 3."""
+
+STRAGGLER_MARGIN_S = 5.0
+"""And so much longer in seconds: a copy costs a transfer of inputs, which a short action is not worth."""
+
+JOURNAL_MIN_BYTES = 4 * MIB
+"""A journal is compacted when it is larger than this and than four times what is live: about 35,000 leases."""
+
+JOURNAL_GROWTH = 4
+"""Compaction writes what is live once for each three times as much appended."""
+
+JOURNAL_RECORD_BYTES = 64 * KIB
+"""One record. The largest is a Standing with all attempts of a critical action: 1 KB."""
+
+UNKNOWN_DURATION_S = 1.0
+"""What an action is expected to take of which no earlier run is known: about a compile of C++."""
+
+DRAIN_S = 60.0
+"""How long a worker that drains lets commands run; what then still runs is given back. systemd kills after 90 s."""

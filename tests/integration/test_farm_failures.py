@@ -123,6 +123,24 @@ def test_a_build_waits_for_a_broker_that_comes_back(short_path: Path, busy_farm:
     assert run.summary["local"] == 0
 
 
+def test_a_killed_broker_s_next_life_goes_on_where_it_ended(
+    short_path: Path, busy_farm: Farm, busy_again: Tree
+) -> None:
+    """kill -9 in the middle: no action is lost, none runs a second time, and what ran goes on running."""
+    build = start_and_wait_for(busy_again, busy_farm, "worker-1")
+    before = busy_farm.status()["counters"]["leases_granted"]
+    busy_farm.broker.kill()
+    busy_farm.restart_broker()
+    run = finish(build)
+
+    assert run.exit_code == 0, run.stderr
+    assert (run.summary["local"], run.summary["failed"]) == (0, 0)
+    counters = busy_farm.status()["counters"]
+    assert before + counters.get("leases_granted", 0) <= COUNT, "what the killed broker leased is not leased again"
+    assert counters["leases_recovered"] > 0
+    assert counters.get("retried", 0) == 0
+
+
 @pytest.fixture
 def busy_farm(short_path: Path) -> Iterator[Farm]:
     """A farm on Unix sockets, which a broker that is started again finds free."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from zbuild.testing.clock import Clock
-from zbuild.testing.network import CALM, Network, Weather
+from zbuild.testing.network import CALM, PROBE, Network, Weather
 from zbuild.testing.story import Story
 
 
@@ -21,7 +21,7 @@ class Wires:
             self.clock,
             Random(1),
             Story(),
-            lambda _peer, data: self.at_broker.append((self.clock.now_s, data)),
+            lambda _peer, data: self.at_broker.append((self.clock.now_s, data)) if data != PROBE else None,
             self.gone.append,
         )
         self.network.weather = weather

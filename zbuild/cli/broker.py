@@ -34,10 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--heartbeat-port", type=int, help="heartbeat port (default: 9001)")
     parser.add_argument("--blob-port", type=int, help="blob port (default: 9003)")
     parser.add_argument("--max-workers", type=int, metavar="N", help="workers that may register (default: 1000)")
+    parser.add_argument("--reassign-strategy", metavar="NAME", help="which worker gets an action (default: priority)")
     parser.add_argument("--no-beacon", dest="beacon", action="store_false", default=None, help="answer no discovery")
     parser.add_argument("--socket-dir", metavar="DIR", help="listen on Unix sockets in DIR and on no network")
     flags = parser.parse_args(arguments)
-    keys = ("host", "port", "heartbeat_port", "blob_port", "max_workers", "beacon", "cache_dir", "cache_bytes")
+    keys = ["host", "port", "heartbeat_port", "blob_port", "max_workers", "beacon", "reassign_strategy"]
+    keys += ["cache_dir", "cache_bytes"]
     try:
         config = BrokerConfig.load(flags.config, {key: getattr(flags, key) for key in keys})
         serve(config, flags.socket_dir, flags.lifeline, daemon_log(flags))
@@ -77,10 +79,13 @@ def _serve_control(
     instruments.install("broker", os.environ)
     from zbuild.coordinator.broker import Broker
     from zbuild.coordinator.core import BrokerCore
+    from zbuild.coordinator.journal_keeper import JournalKeeper
     from zbuild.coordinator.published_results import PublishedResults
+    from zbuild.coordinator.reassign import ReassignStrategy
     from zbuild.protocol.messages import PROTOCOL_VERSION, Welcome
     from zbuild.storage.action_cache import ActionCache
     from zbuild.storage.blob_directory import BlobDirectory
+    from zbuild.storage.journal_file import JournalFile
     from zbuild.transport.loop import new_context
     from zbuild.transport.router import Router
     from zbuild.transport.sockets import bound_endpoint, control_router, heartbeat_subscriber
@@ -99,19 +104,22 @@ def _serve_control(
         heartbeat_endpoint=_advertised(bound_endpoint(heartbeats)),
         heartbeat_interval_s=config.heartbeat_interval_s,
     )
+    journal = JournalKeeper(JournalFile(os.path.join(directory, "journal")), log)
     core = BrokerCore(
         welcome,
         results,
+        journal.restore(),
         worker_timeout_s=config.worker_timeout_s,
         max_workers=config.max_workers,
         now_s=time.monotonic(),
+        strategy=ReassignStrategy(config.reassign_strategy),
     )
     stops = stop_descriptors + ([lifeline] if lifeline is not None else [])
     control = bound_endpoint(router.socket)
     beacon = _beacon(config, control, welcome.epoch)
     log.info("listening", control=control, blobs=store.endpoint, cache_dir=directory, beacon=beacon is not None)
     Readiness.from_environment(os.environ).ready()
-    Broker(core, results, router, heartbeats, stops, store.lifeline.fileno(), beacon, log).run()
+    Broker(core, results, journal, router, heartbeats, stops, store.lifeline.fileno(), beacon, log).run()
     Readiness.from_environment(os.environ).stopping()
     context.term()
 

@@ -6,13 +6,13 @@ what the broker does not know. A lost message, or a restarted broker, costs an i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from zbuild.errors import NoEligibleWorker, ProtocolError, VersionMismatch
 from zbuild.limits import KEEPALIVE_INTERVAL_S, UNSTARTED_REPEAT_S
-from zbuild.model.action import ActionId
+from zbuild.model.action import ActionId, ActionResult, ResultStatus
 from zbuild.protocol.batches import batches
 from zbuild.protocol.effects import Send
 from zbuild.protocol.messages import (
@@ -65,6 +65,7 @@ class FarmCore:
         self._priority = priority
         self._awaited: dict[ActionId, Submission] = {}
         self._to_submit: dict[ActionId, Submission] = {}
+        self._gives_up_queued = False
         self._outgoing: list[Send] = []
         self._next_beat_s = now_s
 
@@ -84,9 +85,20 @@ class FarmCore:
         self._to_submit.clear()
         self._send(Cancel(build=self._build))
 
-    def cancel_queued(self) -> None:
-        """Give up what no worker holds yet. Each such action is still answered, as CANCELLED."""
+    def cancel_queued(self) -> list[ActionFinished]:
+        """Give up, from now on, what no worker holds.
+
+        What was not sent yet is answered at once, the rest by the broker, each as CANCELLED. An action that the broker
+        turns out not to know is not submitted again: it is answered in the same way.
+        """
+        self._gives_up_queued = True
         self._send(Cancel(build=self._build, is_queued_only=True))
+        return self._give_up(list(self._to_submit))
+
+    def _give_up(self, actions: Iterable[ActionId]) -> list[ActionFinished]:
+        cancelled = ActionResult(status=ResultStatus.CANCELLED, message="the build gave it up")
+        finished = [FinishedAction(action, cancelled, False, 0) for action in actions if action in self._awaited]
+        return [event for each in finished for event in self._finished(each)]
 
     def leave(self) -> None:
         self._send(Goodbye())
@@ -103,14 +115,19 @@ class FarmCore:
                 was_welcome, self.is_welcome = self.is_welcome, True
                 if was_welcome:
                     return []
-                self._to_submit = dict(self._awaited)
                 self._next_beat_s = now_s + KEEPALIVE_INTERVAL_S
+                if self._gives_up_queued:
+                    self._send(Cancel(build=self._build))
+                    return [Connected(message), *self._give_up(list(self._awaited))]
+                self._to_submit = dict(self._awaited)
                 return [Connected(message)]
             case Refused():
                 self._refused(message, now_s)
                 return []
             case Finished():
                 return [event for each in message.actions for event in self._finished(each)]
+            case BuildState() if self._gives_up_queued:
+                return [FarmState(message), *self._give_up(message.unknown)]
             case BuildState():
                 for action in message.unknown:
                     submission = self._awaited.get(action)
@@ -158,7 +175,7 @@ class FarmCore:
         kinds = {VersionMismatch.code: VersionMismatch, NoEligibleWorker.code: NoEligibleWorker}
         raise kinds.get(refusal.code, ProtocolError)(f"the broker refuses: {refusal.message}")
 
-    def _finished(self, finished: FinishedAction) -> list[FarmEvent]:
+    def _finished(self, finished: FinishedAction) -> list[ActionFinished]:
         if self._awaited.pop(finished.action, None) is None:
             return []
         self._to_submit.pop(finished.action, None)

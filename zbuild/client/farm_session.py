@@ -175,8 +175,9 @@ class FarmSession:
 
     def cancel_queued(self) -> None:
         """Give up what no worker has begun."""
-        if self._link is not None:
-            self._link.farm.cancel_queued()
+        if self._link is not None and self._actions is not None:
+            for event in self._link.farm.cancel_queued():
+                self._actions.action_finished(event.finished)
             self.flush()
 
     def abandon(self) -> None:

@@ -30,6 +30,7 @@ class FarmLink:
         self._control = control_dealer(self._context, broker)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
+        self._epoch = 0
         self._poller: Poller | None = None
 
     @property
@@ -98,7 +99,10 @@ class FarmLink:
         if self._shared is not None:
             return []
         endpoint = peer_endpoint(event.welcome.blob_endpoint, self.broker)
+        is_same_store, self._epoch = event.welcome.epoch == self._epoch, event.welcome.epoch
         if endpoint == self._blob_endpoint:
+            if not is_same_store:
+                self._transfer.restart()
             return []
         failed: list[TransferEvent] = []
         if self._blobs is not None:

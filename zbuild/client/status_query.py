@@ -7,7 +7,7 @@ import time
 from zbuild.errors import FarmUnreachable, ProtocolError
 from zbuild.limits import STATUS_TIMEOUT_S
 from zbuild.protocol.codec import encode, to_client
-from zbuild.protocol.messages import Status, StatusRequest
+from zbuild.protocol.messages import UNKNOWN_PEER, Refused, Status, StatusRequest
 from zbuild.transport.loop import new_context
 from zbuild.transport.sockets import control_dealer
 
@@ -30,6 +30,8 @@ def query_status(broker: str, timeout_s: float = STATUS_TIMEOUT_S) -> Status:
             answer = to_client.decode(socket.recv())
             if isinstance(answer, Status):
                 return answer
+            if isinstance(answer, Refused) and answer.code == UNKNOWN_PEER:
+                continue
             raise ProtocolError(f"the broker at {broker} answered {type(answer).__name__} instead of its status")
         raise FarmUnreachable(f"no broker has answered at {broker} for {timeout_s:g} s")
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from zbuild.coordinator.journal import Loss
 from zbuild.fsm import TransitionTable
 from zbuild.model.action import ActionHeader, ActionId
 from zbuild.protocol.messages import LeaseId
@@ -18,9 +19,10 @@ class ActionState(enum.Enum):
 
 
 class ActionEvent(enum.Enum):
-    """What can happen to an action in flight."""
+    """What can happen to an action in flight. LOSE: its last lease is lost."""
 
     GRANT = "grant"
+    COPY = "copy"
     LOSE = "lose"
     FINISH = "finish"
     ABANDON = "abandon"
@@ -32,6 +34,7 @@ ACTION_TABLE: TransitionTable[ActionState, ActionEvent] = TransitionTable(
         (ActionState.QUEUED, ActionEvent.GRANT): ActionState.LEASED,
         (ActionState.QUEUED, ActionEvent.FINISH): ActionState.OVER,
         (ActionState.QUEUED, ActionEvent.ABANDON): ActionState.OVER,
+        (ActionState.LEASED, ActionEvent.COPY): ActionState.LEASED,
         (ActionState.LEASED, ActionEvent.LOSE): ActionState.QUEUED,
         (ActionState.LEASED, ActionEvent.FINISH): ActionState.OVER,
         (ActionState.LEASED, ActionEvent.ABANDON): ActionState.OVER,
@@ -42,47 +45,78 @@ Waiter = tuple[bytes, int]
 """(routing id of the client, its build number)."""
 
 
+class Holding:
+    """One lease of an action, and who holds it.
+
+    Attributes:
+        worker_id, incarnation: the process that it was granted to, as the journal names it.
+        peer: that process's routing id; empty from a restart of the broker until it has come back.
+        grant_sequence: the sequence of the Lease message that carried the grant.
+        since_s: when it was granted.
+    """
+
+    __slots__ = ("grant_sequence", "incarnation", "lease", "peer", "since_s", "worker_id")
+
+    def __init__(self, lease: LeaseId, worker_id: int, incarnation: int, peer: bytes, since_s: float) -> None:
+        self.lease = lease
+        self.worker_id = worker_id
+        self.incarnation = incarnation
+        self.peer = peer
+        self.grant_sequence = 0
+        self.since_s = since_s
+
+
 class ActionRecord:
     """One action that somebody waits for.
 
     Attributes:
         priority: the highest of its waiters'.
+        owner: who asked for it first; its leases count as that build's.
+        arrival: its place in the order of queueing, new each time.
         attempt: counts leases from 1; 0 before the first.
-        worker: the routing id of the lease's holder; empty while QUEUED.
-        grant_sequence: the sequence of the Lease message that carried the grant.
-        lost_on: ids of workers that failed it, one entry each time.
+        holdings: attempt -> its lease, for those that are neither over nor fenced.
+        losses: the attempts that have failed.
     """
 
     __slots__ = (
         "action",
+        "arrival",
         "attempt",
         "body",
         "expected_s",
-        "grant_sequence",
         "header",
-        "lost_on",
+        "holdings",
+        "losses",
+        "owner",
         "priority",
         "state",
         "waiters",
         "weight_s",
-        "worker",
     )
 
     def __init__(
-        self, action: ActionId, body: bytes, header: ActionHeader, priority: int, weight_s: float, expected_s: float
+        self,
+        action: ActionId,
+        body: bytes,
+        header: ActionHeader,
+        owner: Waiter,
+        priority: int,
+        weight_s: float,
+        expected_s: float,
     ) -> None:
         self.action = action
         self.body = body
         self.header = header
+        self.owner = owner
         self.priority = priority
         self.weight_s = weight_s
         self.expected_s = expected_s
         self.state = ActionState.QUEUED
-        self.waiters: set[Waiter] = set()
+        self.waiters: set[Waiter] = {owner}
+        self.arrival = 0
         self.attempt = 0
-        self.worker = b""
-        self.grant_sequence = 0
-        self.lost_on: list[int] = []
+        self.holdings: dict[int, Holding] = {}
+        self.losses: list[Loss] = []
 
     def apply(self, event: ActionEvent) -> None:
         """Take one step of ACTION_TABLE.
@@ -92,11 +126,14 @@ class ActionRecord:
         """
         self.state = ACTION_TABLE.after(self.state, event)
 
-    def is_held_under(self, lease: LeaseId, worker: bytes, epoch: int) -> bool:
-        """Whether ``lease`` is the one lease of this action that is not fenced."""
-        return (
-            self.state is ActionState.LEASED
-            and self.worker == worker
-            and self.attempt == lease.attempt
-            and lease.epoch == epoch
-        )
+    def held_under(self, lease: LeaseId, peer: bytes) -> Holding | None:
+        """What ``peer`` holds under ``lease``, if that lease is not fenced. The only judge of leases."""
+        holding = self.holdings.get(lease.attempt)
+        return holding if holding is not None and holding.lease == lease and holding.peer == peer else None
+
+    def holding_of(self, peer: bytes) -> Holding | None:
+        """The lease that this worker has; it never has two of one action."""
+        return next((holding for holding in self.holdings.values() if holding.peer == peer), None)
+
+    def has_failed_on(self, worker_id: int) -> bool:
+        return any(loss.worker_id == worker_id for loss in self.losses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from zbuild.coordinator.core import BrokerCore
+from zbuild.coordinator.journal_keeper import JournalKeeper
 from zbuild.coordinator.published_results import PublishedResults
 from zbuild.errors import ProtocolError, StoreFailed
 from zbuild.limits import BROKER_TICK_S
@@ -31,6 +32,7 @@ class Broker:
         self,
         core: BrokerCore,
         results: PublishedResults,
+        journal: JournalKeeper,
         router: Router,
         heartbeats: Socket,
         stop_descriptors: list[int],
@@ -40,6 +42,7 @@ class Broker:
     ) -> None:
         self._core = core
         self._results = results
+        self._journal = journal
         self._router = router
         self._heartbeats = heartbeats
         self._stop_descriptors = stop_descriptors
@@ -84,6 +87,9 @@ class Broker:
     def _receive(self, now_s: float) -> None:
         messages, gone = self._router.receive()
         for peer, frames in messages:
+            if frames == [b""]:
+                self._core.connected(peer)
+                continue
             try:
                 if len(frames) != 1:
                     raise ProtocolError(f"a control message of {len(frames)} frames, expected 1")
@@ -93,7 +99,7 @@ class Broker:
             else:
                 self._core.receive(peer, message, now_s)
         for peer in gone:
-            self._core.disconnected(peer, "its connection closed")
+            self._core.disconnected(peer, now_s)
 
     def _receive_heartbeats(self) -> None:
         for frames in drain(self._heartbeats):
@@ -103,11 +109,15 @@ class Broker:
                 self._log.warning("bad_heartbeat", error=str(error))
 
     def _perform(self, effects: list[Send | Note]) -> None:
-        """Commit what was published, then tell of it: a result is never sent before it is kept."""
+        """Commit what was published, journal the leases, then tell of both: nothing is sent before it is kept.
+
+        Results go first: between the two a crash leaves a lease of an action that the next life finds in the cache.
+        """
         try:
             self._results.commit()
         except StoreFailed as error:
             self._log.warning("cache_write_failed", error=str(error))
+        self._journal.keep(self._core)
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(effect)
@@ -131,3 +141,4 @@ class Broker:
         self._router.close()
         self._heartbeats.close()
         self._results.close()
+        self._journal.close()

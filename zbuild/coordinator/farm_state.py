@@ -7,6 +7,10 @@ from typing import Protocol
 
 from zbuild.coordinator.action_record import ActionRecord
 from zbuild.coordinator.delivery import Outbox
+from zbuild.coordinator.health import HealthRecords
+from zbuild.coordinator.journal import Granted, JournalRecord, JournalState, Standing
+from zbuild.coordinator.reassign import ReassignStrategy
+from zbuild.coordinator.recovery import Recovery
 from zbuild.coordinator.registry import Registry
 from zbuild.coordinator.scheduler import Scheduler
 from zbuild.digest import Digest
@@ -39,14 +43,36 @@ class FarmState:
         epoch: names this life of the broker.
         actions: everything that somebody waits for, by id.
         counters: every event that is worth counting, by name.
+        journal: what is to be written down before anything of it is told to anyone.
+        now_s: the instant of the event that is being dealt with.
     """
 
-    def __init__(self, epoch: int, results: ResultCache, started_s: float) -> None:
+    def __init__(
+        self, epoch: int, results: ResultCache, former: JournalState, strategy: ReassignStrategy, started_s: float
+    ) -> None:
         self.epoch = epoch
         self.results = results
         self.started_s = started_s
+        self.now_s = started_s
+        self.journal: list[JournalRecord] = []
+        self.recovery = Recovery(former, started_s)
+        self.health = HealthRecords()
         self.registry = Registry()
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(strategy)
         self.actions: dict[ActionId, ActionRecord] = {}
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
+
+    def journal_state(self) -> JournalState:
+        """What a replay of everything that was journalled must come to."""
+        state = JournalState()
+        for action, former in self.recovery.former.items():
+            state.actions[action] = former.journaled
+        for action, record in self.actions.items():
+            if record.attempt:
+                leases = tuple(
+                    Granted(holding.lease, holding.worker_id, holding.incarnation)
+                    for holding in record.holdings.values()
+                )
+                state.apply(Standing(action, record.attempt, leases, tuple(record.losses)))
+        return state

@@ -1,32 +1,22 @@
 """The life of an action at the coordinator: submitted, leased, lost, finished, cancelled.
 
-At-least-once execution, exactly-once publication: a result is accepted only under the lease that is
-current for its action, and is written to the action cache at most once.
+At-least-once execution, exactly-once publication: a result is accepted only under a lease that is
+not fenced, and is written to the action cache at most once.
 """
 
 from __future__ import annotations
 
-import math
-
-from zbuild.coordinator.action_record import ActionEvent, ActionRecord, ActionState
+from zbuild.coordinator.action_record import ActionEvent, ActionRecord, ActionState, Holding, Waiter
 from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.journal import Ended, Granted, Loss, Over
 from zbuild.coordinator.placement import Placement
 from zbuild.coordinator.registry import ClientSession, WorkerSession
-from zbuild.errors import BadInput, BlobMissing, OutputMissing, StoreFailed, WorkerLost
-from zbuild.limits import ACTION_BYTES, ATTEMPTS_BY_PRIORITY, PROPERTY_VALUE_BYTES, QUEUED_ACTIONS, RESULT_BYTES
-from zbuild.model.action import (
-    ActionId,
-    ActionResult,
-    Priority,
-    ResultStatus,
-    action_id_of,
-    decode_header,
-    is_too_large,
-)
-from zbuild.protocol.messages import FinishedAction, LeaseId, Outcome, Report, Submission
-
-FINAL_CODES = frozenset({BadInput.code, OutputMissing.code})
-"""Errors of a worker that lie in the action itself: another worker would report the same."""
+from zbuild.coordinator.submission import checked_header
+from zbuild.coordinator.verdict import verdict_on
+from zbuild.errors import BadInput, BlobMissing, StoreFailed, WorkerLost
+from zbuild.limits import ATTEMPTS_BY_PRIORITY, RESULT_BYTES
+from zbuild.model.action import ActionId, ActionResult, ResultStatus, is_too_large
+from zbuild.protocol.messages import Acknowledge, FinishedAction, LeaseId, Outcome, Report, Submission
 
 
 class Lifecycle:
@@ -44,21 +34,7 @@ class Lifecycle:
             self._join(record, client, build, priority)
             return
         try:
-            if action_id_of(submission.body) != submission.action:
-                raise BadInput(f"action {submission.action.hex()[:8]}: its bytes have another hash")
-            if priority not in ATTEMPTS_BY_PRIORITY:
-                raise BadInput(f"priority {priority}: expected one of {sorted(ATTEMPTS_BY_PRIORITY)}")
-            if not (math.isfinite(submission.weight_s) and math.isfinite(submission.expected_s)):
-                raise BadInput(f"action {submission.action.hex()[:8]}: its durations are not numbers")
-            if len(submission.body) > ACTION_BYTES:
-                text = f"action {submission.action.hex()[:8]} has {len(submission.body)} B, more than {ACTION_BYTES}"
-                raise BadInput(text)
-            if self._farm.scheduler.queued >= QUEUED_ACTIONS:
-                raise BadInput(f"the broker's queue is full: {QUEUED_ACTIONS} actions wait")
-            header = decode_header(submission.body)
-            if any(len(name) + len(value) > PROPERTY_VALUE_BYTES for name, value in header.platform):
-                text = f"action {submission.action.hex()[:8]} requires a property of more than {PROPERTY_VALUE_BYTES} B"
-                raise BadInput(text)
+            header = checked_header(submission, priority, self._farm.scheduler.queued)
         except BadInput as error:
             self._answer(waiter, submission.action, _failure(error.code, str(error)), is_cached=False, attempts=0)
             return
@@ -70,12 +46,22 @@ class Lifecycle:
                 return
             self._farm.counters["cache_misses"] += 1
         record = ActionRecord(
-            submission.action, submission.body, header, priority, submission.weight_s, submission.expected_s
+            submission.action, submission.body, header, waiter, priority, submission.weight_s, submission.expected_s
         )
         self._farm.actions[submission.action] = record
-        record.waiters.add(waiter)
         client.builds.setdefault(build, set()).add(submission.action)
-        self.placement.enqueue(record)
+        outcomes = self._farm.recovery.claim(record, self._farm.now_s)
+        if record.holdings:
+            record.apply(ActionEvent.GRANT)
+            self._farm.scheduler.leased[record.owner] += len(record.holdings)
+            self._farm.counters["leases_recovered"] += 1
+            self._bring_back(record)
+        else:
+            self.placement.enqueue(record)
+        for peer, outcome in outcomes:
+            worker = self._farm.registry.workers.get(peer)
+            if worker is not None and self.complete(worker, outcome):
+                self._farm.outbox.send(peer, Acknowledge(leases=(outcome.lease,), sequence=worker.grant_sequence))
 
     def _join(self, record: ActionRecord, client: ClientSession, build: int, priority: int) -> None:
         """Equal actions in flight run once: the newcomer waits for the run that is under way."""
@@ -90,45 +76,59 @@ class Lifecycle:
                 self.placement.enqueue(record)
 
     def grant(self, record: ActionRecord, worker: WorkerSession) -> None:
-        self._farm.scheduler.leave_queue(record)
-        record.apply(ActionEvent.GRANT)
+        """Lease a queued action, or a copy of one that is leased already."""
+        if record.state is ActionState.QUEUED:
+            self._farm.scheduler.leave_queue(record)
+            record.apply(ActionEvent.GRANT)
+        else:
+            record.apply(ActionEvent.COPY)
+            self._farm.counters["copies_granted"] += 1
         record.attempt += 1
-        record.worker = worker.peer
-        worker.held.add(record.action)
         lease = LeaseId(record.action, record.attempt, self._farm.epoch)
-        record.grant_sequence = self._farm.outbox.grant(worker, lease, record)
+        holding = Holding(lease, worker.worker_id, worker.incarnation, worker.peer, self._farm.now_s)
+        record.holdings[record.attempt] = holding
+        worker.held.add(record.action)
+        self._farm.scheduler.granted(record, worker)
+        self._farm.journal.append(Granted(lease, worker.worker_id, worker.incarnation))
+        holding.grant_sequence = self._farm.outbox.grant(worker, lease, record)
         self._farm.counters["leases_granted"] += 1
 
-    def complete(self, worker: WorkerSession, outcome: Outcome) -> None:
+    def complete(self, worker: WorkerSession, outcome: Outcome) -> bool:
+        """Take a result, or drop a fenced one. False: it is kept for its client, and the worker keeps it, too."""
         record = self._farm.actions.get(outcome.lease.action)
-        if record is None or not record.is_held_under(outcome.lease, worker.peer, self._farm.epoch):
+        holding = record.held_under(outcome.lease, worker.peer) if record is not None else None
+        if record is None or holding is None:
+            if self._farm.recovery.stash(outcome, worker):
+                return False
             self._farm.counters["fenced_results"] += 1
-            return
+            self._compare_with_published(worker, outcome)
+            return True
         result = outcome.result
+        if result.status is ResultStatus.SUCCESS or result.status is ResultStatus.FAILURE:
+            worker.health.succeeded()
         if is_too_large(result):
             text = f"its result of {len(result.outputs)} outputs is larger than the {RESULT_BYTES} B of one message"
-            result = _failure(BadInput.code, text)
-            self._release(record)
-            self._finish(record, result)
+            self._finish(record, _failure(BadInput.code, text))
         elif result.status is ResultStatus.CANCELLED:
             self._farm.counters["given_back"] += 1
-            self._release(record)
-            self._requeue(record)
+            self._end(record, holding, None)
+            self._requeue_if_unheld(record)
         elif result.status is ResultStatus.ERROR and result.missing:
-            self._release(record)
             self._finish(record, result)
         elif result.status is ResultStatus.ERROR:
-            self._retry(record, worker, result.code, result.message or f"worker {worker.name} failed")
+            self._fail_worker(worker)
+            self._retry(record, holding, result.code, result.message or f"worker {worker.name} failed")
         else:
-            self._accept(record, worker, result)
+            self._accept(record, holding, worker, result)
+        return True
 
-    def _accept(self, record: ActionRecord, worker: WorkerSession, result: ActionResult) -> None:
+    def _accept(self, record: ActionRecord, holding: Holding, worker: WorkerSession, result: ActionResult) -> None:
         absent = self._farm.results.absent(result.blobs())
         if absent:
             text = f"worker {worker.name} reported {absent[0].short}, which is not in the store"
-            self._retry(record, worker, BlobMissing.code, text)
+            self._retry(record, holding, BlobMissing.code, text)
             return
-        self._release(record)
+        self._end(record, holding, None)
         if result.status is ResultStatus.SUCCESS and record.header.is_shareable:
             try:
                 self._farm.results.put(record.action, result)
@@ -138,28 +138,58 @@ class Lifecycle:
         self._farm.counters["executed"] += 1
         self._finish(record, result)
 
-    def _release(self, record: ActionRecord) -> None:
-        worker = self._farm.registry.workers.get(record.worker)
+    def _compare_with_published(self, worker: WorkerSession, outcome: Outcome) -> None:
+        """A second run of an action should have made the same; the first result stays whatever it made."""
+        if outcome.result.status is not ResultStatus.SUCCESS or outcome.lease.action in self._farm.actions:
+            return
+        published = self._farm.results.get(outcome.lease.action)
+        if published is None or published.outputs == outcome.result.outputs:
+            return
+        self._farm.counters["nondeterministic"] += 1
+        first = {output.path: output for output in published.outputs}
+        differing = [output.path for output in outcome.result.outputs if first.get(output.path) != output]
+        self._farm.outbox.note(
+            "nondeterministic",
+            action=outcome.lease.action.hex(),
+            outputs=", ".join(differing[:3]) or "fewer",
+            worker=worker.name,
+            first_worker=published.worker,
+        )
+
+    def _end(self, record: ActionRecord, holding: Holding, loss: Loss | None) -> None:
+        """Fence one lease."""
+        del record.holdings[holding.lease.attempt]
+        worker = self._farm.registry.workers.get(holding.peer)
         if worker is not None:
             worker.held.discard(record.action)
+        self._farm.scheduler.returned(record)
+        if loss is not None:
+            record.losses.append(loss)
+        self._farm.journal.append(Ended(holding.lease, loss))
 
-    def _retry(self, record: ActionRecord, worker: WorkerSession, code: int, text: str) -> None:
-        """Queue a lost or failed attempt again, on another worker if there is one, within the bound."""
-        self._release(record)
-        record.lost_on.append(worker.worker_id)
-        if code in FINAL_CODES:
-            self._finish(record, _failure(code, text))
-            return
-        if len(record.lost_on) >= ATTEMPTS_BY_PRIORITY[Priority(record.priority)]:
-            self._finish(record, _failure(code, f"given up after {len(record.lost_on)} attempts: {text}"))
+    def _fail_worker(self, worker: WorkerSession) -> None:
+        if worker.health.failed(self._farm.now_s):
+            self._farm.counters["workers_quarantined"] += 1
+            for_s = f"{worker.health.retry_s - self._farm.now_s:g}"
+            self._farm.outbox.note("worker_quarantined", name=worker.name, worker=worker.worker_id, for_s=for_s)
+
+    def _retry(self, record: ActionRecord, holding: Holding, code: int, text: str) -> None:
+        """A lease is lost or has failed: queue the action again within the bound, unless a copy still runs."""
+        self._end(record, holding, Loss(holding.worker_id, code))
+        verdict = verdict_on(record, code, text, has_copy=bool(record.holdings))
+        if verdict is not None:
+            self._finish(record, _failure(*verdict))
             return
         self._farm.counters["retried"] += 1
-        self._farm.outbox.note("retried", action=record.action.hex(), attempt=record.attempt, reason=text)
-        self._requeue(record)
+        self._farm.outbox.note("retried", action=record.action.hex(), attempt=holding.lease.attempt, reason=text)
+        self._requeue_if_unheld(record)
+
+    def _requeue_if_unheld(self, record: ActionRecord) -> None:
+        if not record.holdings:
+            self._requeue(record)
 
     def _requeue(self, record: ActionRecord) -> None:
         record.apply(ActionEvent.LOSE)
-        record.worker = b""
         self.placement.enqueue(record)
 
     def _finish(self, record: ActionRecord, result: ActionResult) -> None:
@@ -168,13 +198,24 @@ class Lifecycle:
             self._answer(waiter, record.action, result, is_cached=False, attempts=record.attempt)
 
     def _forget(self, record: ActionRecord, event: ActionEvent) -> None:
+        """The action is over, and whoever still runs it is told to stop."""
         if record.state is ActionState.QUEUED:
             self._farm.scheduler.leave_queue(record)
+        for holding in record.holdings.values():
+            worker = self._farm.registry.workers.get(holding.peer)
+            self._farm.scheduler.returned(record)
+            if worker is not None:
+                worker.held.discard(record.action)
+                self._farm.outbox.revoke(holding.peer, holding.lease)
+        record.holdings.clear()
         record.apply(event)
+        self._farm.recovery.unheld.discard(record.action)
+        if record.attempt:
+            self._farm.journal.append(Over(record.action))
         del self._farm.actions[record.action]
 
     def _answer(
-        self, waiter: tuple[bytes, int], action: ActionId, result: ActionResult, *, is_cached: bool, attempts: int
+        self, waiter: Waiter, action: ActionId, result: ActionResult, *, is_cached: bool, attempts: int
     ) -> None:
         peer, build = waiter
         client = self._farm.registry.clients.get(peer)
@@ -187,10 +228,7 @@ class Lifecycle:
 
     def cancel(self, client: ClientSession, build: int) -> None:
         for action in sorted(client.builds.pop(build, ())):
-            record = self._farm.actions[action]
-            record.waiters.discard((client.peer, build))
-            if not record.waiters:
-                self._abandon(record)
+            self._leave(self._farm.actions[action], (client.peer, build))
 
     def cancel_queued(self, client: ClientSession, build: int) -> None:
         waiter = (client.peer, build)
@@ -198,19 +236,18 @@ class Lifecycle:
             record = self._farm.actions[action]
             if record.state is not ActionState.QUEUED:
                 continue
-            record.waiters.discard(waiter)
             cancelled = ActionResult(status=ResultStatus.CANCELLED, message="the build gave it up")
             self._answer(waiter, action, cancelled, is_cached=False, attempts=record.attempt)
-            if not record.waiters:
-                self._abandon(record)
+            self._leave(record, waiter)
 
-    def _abandon(self, record: ActionRecord) -> None:
-        """Nobody waits for it any more: stop it wherever it is."""
-        self._farm.counters["cancelled"] += 1
-        if record.state is ActionState.LEASED:
-            self._release(record)
-            self._farm.outbox.revoke(record.worker, LeaseId(record.action, record.attempt, self._farm.epoch))
-        self._forget(record, ActionEvent.ABANDON)
+    def _leave(self, record: ActionRecord, waiter: Waiter) -> None:
+        """One build waits for it no more. Without any that does it is stopped; otherwise it becomes another's."""
+        record.waiters.discard(waiter)
+        if not record.waiters:
+            self._farm.counters["cancelled"] += 1
+            self._forget(record, ActionEvent.ABANDON)
+        elif record.owner == waiter:
+            self._farm.scheduler.pass_on(record, min(record.waiters))
 
     def compare(self, worker: WorkerSession, report: Report) -> None:
         """Level-triggered repair: leases the worker lacks are lost, leases it should not have are revoked."""
@@ -221,18 +258,36 @@ class Lifecycle:
         reported = {lease.action: lease for lease in report.held}
         for action in sorted(worker.held):
             record = self._farm.actions[action]
-            lease = reported.get(action)
-            if lease is None and record.grant_sequence <= report.sequence:
-                self._retry(record, worker, WorkerLost.code, f"worker {worker.name} does not hold its lease")
+            holding = record.holding_of(worker.peer)
+            if holding is not None and action not in reported and holding.grant_sequence <= report.sequence:
+                self._retry(record, holding, WorkerLost.code, f"worker {worker.name} does not hold its lease")
         for lease in report.held:
             held = self._farm.actions.get(lease.action)
-            if held is None or not held.is_held_under(lease, worker.peer, self._farm.epoch):
+            is_good = held is not None and held.held_under(lease, worker.peer) is not None
+            if not is_good and not self._farm.recovery.is_kept(lease, worker):
                 self._farm.outbox.revoke(worker.peer, lease)
 
     def lose(self, worker: WorkerSession, reason: str) -> None:
         """The worker is gone, and with it every lease that it held."""
+        if worker.held:
+            self._fail_worker(worker)
         for action in sorted(worker.held):
-            self._retry(self._farm.actions[action], worker, WorkerLost.code, f"worker {worker.name} was lost: {reason}")
+            record = self._farm.actions[action]
+            holding = record.holding_of(worker.peer)
+            if holding is not None:
+                self._retry(record, holding, WorkerLost.code, f"worker {worker.name} was lost: {reason}")
+
+    def bring_back(self) -> None:
+        """A worker has come, or time has passed: settle what a restart of the broker has left open."""
+        recovery = self._farm.recovery
+        for action in sorted(recovery.unheld):
+            self._bring_back(self._farm.actions[action])
+        self._farm.journal.extend(recovery.forget(self._farm.now_s))
+
+    def _bring_back(self, record: ActionRecord) -> None:
+        for holding in self._farm.recovery.bring_back(record, self._farm.registry, self._farm.now_s):
+            self._end(record, holding, None)
+        self._requeue_if_unheld(record)
 
     def _give_up(self, record: ActionRecord, code: int, text: str) -> None:
         self._finish(record, _failure(code, text))

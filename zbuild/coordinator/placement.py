@@ -116,7 +116,7 @@ class Placement:
             f"{worker.name} lacks {', '.join(platform_class.unmet(worker))}" for worker in workers[:WORKERS_NAMED]
         ]
         text = f"none of {len(workers)} workers can ever run it: {'; '.join(reasons)}"
-        for record in [entry[3] for entry in platform_class.queue]:
+        for record in [entry[3] for entry in platform_class.entries()]:
             if record.state is ActionState.QUEUED:
                 self._farm.counters["unplaceable"] += 1
                 self._give_up(record, NoEligibleWorker.code, text)

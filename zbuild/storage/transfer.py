@@ -246,6 +246,22 @@ class Transfer:
         self._in_flight.clear()
         return events
 
+    def restart(self) -> None:
+        """Ask again for all that is in flight, because the store has been started anew and knows nothing of it."""
+        for request in self._in_flight.values():
+            if isinstance(request.message, FindMissing) and request.question is not None:
+                self._to_ask.append((request.question, request.message.digests))
+        self._in_flight.clear()
+        for fetch in self._fetches.values():
+            fetch.asked_bytes = fetch.received_bytes
+            if fetch not in self._to_fetch:
+                self._to_fetch.append(fetch)
+        for upload in self._uploads.values():
+            upload.sent_bytes = 0
+            upload.is_cut_short = False
+            if upload not in self._to_upload:
+                self._to_upload.append(upload)
+
     def _next_question(self, number: int, now_s: float) -> tuple[_Request, list[bytes]] | None:
         if not self._to_ask:
             return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from zbuild.coordinator.action_record import ActionState
+from zbuild.coordinator.action_record import ActionState, Waiter
 from zbuild.coordinator.farm_state import FarmState
-from zbuild.coordinator.scheduler import PlatformClass, class_key
+from zbuild.coordinator.scheduler import PlatformClass, class_key, is_current
 from zbuild.limits import STALE_ENTRIES
 from zbuild.model.action import ActionId
 from zbuild.testing.violation import Violation
@@ -26,24 +26,33 @@ def check_books(farm: FarmState) -> None:
 
 
 def _check_leases(farm: FarmState) -> None:
-    held: dict[ActionId, bytes] = {}
+    held: set[tuple[ActionId, bytes]] = set()
     for peer, worker in farm.registry.workers.items():
         if len(worker.held) > worker.queue_limit:
             raise Violation(f"worker {worker.name} was granted {len(worker.held)} leases, more than its limit")
-        for action in worker.held:
-            if action in held:
-                raise Violation("leased to two workers", action)
-            held[action] = peer
+        held.update((action, peer) for action in worker.held)
         if worker.asked.keys() & worker.platform.keys():
             raise Violation(f"worker {worker.name} is still being asked for what it has told")
+    leased: Counter[Waiter] = Counter()
     for action, record in farm.actions.items():
-        if record.state is ActionState.LEASED:
-            if held.pop(action, None) != record.worker:
+        if (record.state is ActionState.LEASED) != bool(record.holdings):
+            raise Violation(f"in state {record.state} with {len(record.holdings)} leases", action)
+        leased[record.owner] += len(record.holdings)
+        for attempt, holding in record.holdings.items():
+            if holding.lease.attempt != attempt or attempt > record.attempt:
+                raise Violation(f"lease {holding.lease} on the list as attempt {attempt} of {record.attempt}", action)
+            if holding.peer and (action, holding.peer) not in held:
                 raise Violation("leased to a worker that does not have it on its list", action)
-        elif record.state is not ActionState.QUEUED or record.worker:
-            raise Violation(f"in state {record.state} with worker {record.worker!r}", action)
-    for action in held:
+            if not holding.peer and action not in farm.recovery.unheld:
+                raise Violation("leased to nobody, and nobody is waited for", action)
+            held.discard((action, holding.peer))
+        peers = [holding.peer for holding in record.holdings.values() if holding.peer]
+        if len(peers) > 2 or len(set(peers)) != len(peers):
+            raise Violation(f"leased to {peers}: one lease and one copy at two workers are all there can be", action)
+    for action, _ in held:
         raise Violation("on a worker's list without being leased to it", action)
+    if leased != farm.scheduler.leased:
+        raise Violation("the scheduler's counts of leases of each build are wrong")
 
 
 def _check_queues(farm: FarmState) -> None:
@@ -63,12 +72,15 @@ def _check_queues(farm: FarmState) -> None:
 
 
 def _check_entries(farm: FarmState, platform_class: PlatformClass) -> None:
-    if len(platform_class.queue) > 2 * platform_class.queued + STALE_ENTRIES:
-        raise Violation(f"a heap of {len(platform_class.queue)} entries for {platform_class.queued} queued actions")
+    entries = list(platform_class.entries())
+    if len(entries) > 2 * platform_class.queued + STALE_ENTRIES:
+        raise Violation(f"heaps of {len(entries)} entries for {platform_class.queued} queued actions")
     live: Counter[ActionId] = Counter()
-    for negative_priority, _, _, record, attempt in platform_class.queue:
-        is_live = record.state is ActionState.QUEUED and record.attempt == attempt
-        if is_live and record.priority == -negative_priority and farm.actions.get(record.action) is record:
+    for entry in entries:
+        record = entry[3]
+        if is_current(entry):
+            if farm.actions.get(record.action) is not record or entry[0] != -record.priority:
+                raise Violation("an entry of another record or priority counts", record.action)
             live[record.action] += 1
     if len(live) != platform_class.queued or live.total() != platform_class.queued:
         raise Violation(f"{live.total()} live entries of {len(live)} actions for {platform_class.queued} queued ones")

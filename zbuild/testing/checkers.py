@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zbuild.coordinator.action_record import ActionRecord, ActionState
+from zbuild.coordinator.action_record import ActionRecord
 from zbuild.coordinator.core import BrokerCore
 from zbuild.errors import NoEligibleWorker, ZbuildError
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S
 from zbuild.model.action import ActionId, ResultStatus
 from zbuild.protocol.effects import Note, Send
-from zbuild.protocol.messages import Complete, Finished, FinishedAction, Lease, LeaseId, Outcome, ToBroker
+from zbuild.protocol.messages import Complete, Finished, FinishedAction, Lease, LeaseId, Outcome, Submit, ToBroker
 from zbuild.testing.broker_books import check_books
+from zbuild.testing.journal import MemoryJournal
 from zbuild.testing.store import MemoryResults
 from zbuild.testing.violation import Violation
 from zbuild.testing.workload import ModelledAction, is_same_result
 from zbuild.worker.core import WorkerCore
+
+JOURNAL_CHECKED_EACH = 50
+"""Checks between two replays of the whole journal, which cost as much as fifty checks of the books."""
 
 
 class _Judged:
@@ -44,31 +48,37 @@ class Checker:
         self._platforms = platforms
         self._workload = workload
         self._core: BrokerCore
-        self._granted: dict[ActionId, tuple[LeaseId, bytes]] = {}
+        self._granted: dict[ActionId, dict[LeaseId, bytes]] = {}
+        self._journal: MemoryJournal
         self._sessions: dict[bytes, int] = {}
         self._departed_s: dict[int, float] = {}
         self._judged: list[_Judged] = []
+        self._claimed: set[ActionId] = set()
 
-    def broker_started(self, core: BrokerCore) -> None:
-        """A broker begins a life: no lease of an earlier one counts."""
+    def broker_started(self, core: BrokerCore, journal: MemoryJournal) -> None:
+        """A broker begins a life, with what its journal says of the one before."""
         self._core = core
-        self._granted = {}
+        self._journal = journal
         self._sessions = {}
         self._departed_s = {}
+        for action, journaled in core.journal_state().actions.items():
+            for granted in journaled.leases.values():
+                if granted.lease not in self._granted.get(action, {}):
+                    raise Violation(f"restored {granted.lease}, which was never granted", action)
 
     def before(self, peer: bytes, message: ToBroker) -> None:
         """Judge the outcomes of a message that the broker is about to take."""
         self._judged = []
+        self._claimed = set()
+        if isinstance(message, Submit):
+            former = self._core.farm.recovery.former
+            for submission in message.actions:
+                if submission.action in former and former[submission.action].outcomes:
+                    self._claimed.add(submission.action)
         if isinstance(message, Complete):
             for outcome in message.outcomes:
-                lease = outcome.lease
-                record = self._core.farm.actions.get(lease.action)
-                is_current = (
-                    self._granted.get(lease.action) == (lease, peer)
-                    and record is not None
-                    and record.state is ActionState.LEASED
-                    and peer in self._core.farm.registry.workers
-                )
+                record = self._core.farm.actions.get(outcome.lease.action)
+                is_current = record is not None and self._is_current(outcome.lease, peer, record)
                 self._judged.append(_Judged(outcome, record, is_current=is_current))
 
     def after(self) -> None:
@@ -86,7 +96,7 @@ class Checker:
         for action, was_present in puts:
             if was_present:
                 raise Violation("published twice", action)
-            if action not in current:
+            if action not in current and action not in self._claimed:
                 raise Violation("published without a current lease", action)
             published = self._results.results[action]
             if published.status is not ResultStatus.SUCCESS or self._results.absent(published.blobs()):
@@ -108,6 +118,12 @@ class Checker:
         self.checks += 1
         farm = self._core.farm
         check_books(farm)
+        if (
+            not farm.journal
+            and self.checks % JOURNAL_CHECKED_EACH == 0
+            and (self._journal.state() != self._core.journal_state())
+        ):
+            raise Violation("the journal comes to another state than the broker is in")
         sessions = {peer: worker.worker_id for peer, worker in farm.registry.workers.items()}
         if sessions != self._sessions:
             for peer, worker_id in self._sessions.items():
@@ -150,13 +166,21 @@ class Checker:
             case _:
                 raise Violation(f"failed without a fault: {result.message}", action.action)
 
+    def _is_current(self, lease: LeaseId, peer: bytes, record: ActionRecord) -> bool:
+        """By our own list of grants to this peer; the record's list only says which of them were ended since."""
+        return (
+            self._granted.get(lease.action, {}).get(lease) == peer
+            and lease.attempt in record.holdings
+            and peer in self._core.farm.registry.workers
+        )
+
     def _grant(self, lease: LeaseId, peer: bytes) -> None:
         record = self._core.farm.actions.get(lease.action)
-        if record is not None and record.attempt == lease.attempt and record.state is ActionState.LEASED:
+        if record is not None and lease.attempt in record.holdings:
             bound = ATTEMPTS_BY_PRIORITY[record.priority]
-            if len(record.lost_on) >= bound:
-                raise Violation(f"granted after {len(record.lost_on)} lost attempts of {bound}", lease.action)
-            self._granted[lease.action] = (lease, peer)
+            if len(record.losses) >= bound and len(record.holdings) == 1:
+                raise Violation(f"granted after {len(record.losses)} lost attempts of {bound}", lease.action)
+        self._granted.setdefault(lease.action, {})[lease] = peer
         worker = self._core.farm.registry.workers.get(peer)
         if worker is not None and not self._can_run(worker.worker_id, lease.action):
             raise Violation(f"granted to {worker.name}, which lacks a property", lease.action)
@@ -189,9 +213,12 @@ def check_nothing_left(core: BrokerCore, workers: Iterable[tuple[str, WorkerCore
         "clients": len(farm.registry.clients),
         "leases held": sum(len(worker.held) for worker in farm.registry.workers.values()),
         "classes unplaced": core.unplaced,
+        "actions journalled": len(core.journal_state().actions),
+        "actions not taken up again": len(farm.recovery.former) + len(farm.recovery.unheld),
+        "builds with leases": len(scheduler.leased),
     }
     for platform_class in scheduler.classes.values():
-        left["entries queued"] = max(left.get("entries queued", 0), len(platform_class.queue))
+        left["entries queued"] = max(left.get("entries queued", 0), len(list(platform_class.entries())))
     for what, count in left.items():
         if count:
             raise Violation(f"after all builds the broker has {count} {what}")

@@ -42,6 +42,7 @@ class ClientNode:
         self.ended_s: float | None = None
         self.is_alive = False
         self.has_failed = False
+        self.has_cancelled = False
         self.wanted = [workload[position] for position in wanted]
         self.results: dict[ActionId, ActionResult] = {}
         self.core: FarmCore
@@ -66,7 +67,7 @@ class ClientNode:
             incarnation=self._world.random.getrandbits(63) + 1,
         )
         self.is_alive = True
-        self.core = FarmCore(hello, self._number, self._priority, self._world.clock.now_s)
+        self.core = FarmCore(hello, self._number, self._priority, self._now_s())
         self.link = self._network.connect(self.name, self._receive)
         self._world.tell(self.name, "starts", [action.name for action in self.wanted])
         self._submit_ready()
@@ -92,7 +93,7 @@ class ClientNode:
     def _receive(self, data: bytes) -> None:
         if not self.is_alive:
             return
-        for event in self.core.receive(to_client.decode(data), self._world.clock.now_s):
+        for event in self.core.receive(to_client.decode(data), self._now_s()):
             if isinstance(event, ActionFinished):
                 self._finished(event.finished)
         self._pump()
@@ -106,16 +107,24 @@ class ClientNode:
         if not self.core.awaited:
             self._leave()
             return
-        self.core.tick(self._world.clock.now_s)
+        self.core.tick(self._now_s())
         self._flush()
         deadline_s = self.core.next_deadline_s()
         if deadline_s < self._timer_s:
             self._timer_s = deadline_s
-            self._world.clock.call_at(deadline_s, partial(self._wake))
+            self._world.clock.call_at(self._world.instant(self.name, deadline_s), partial(self._wake))
 
     def _flush(self) -> None:
         for send in self.core.outgoing():
             self.link.send(encode(send.message))
+
+    def _now_s(self) -> float:
+        return self._world.now_s(self.name)
+
+    def _cancel_queued(self) -> None:
+        self.has_cancelled = True
+        for event in self.core.cancel_queued():
+            self._finished(event.finished)
 
     def _leave(self) -> None:
         self.core.leave()
@@ -139,7 +148,7 @@ class ClientNode:
             self._succeeded.add(finished.action)
         elif not self.has_failed and not self._keeps_going:
             self.has_failed = True
-            self.core.cancel_queued()
+            self._cancel_queued()
         self._submit_ready()
 
     def _absent(self, result: ActionResult) -> list[Digest]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.limits import CLIENT_TIMEOUT_S, KEEPALIVE_INTERVAL_S, REPORT_INTERVAL_S
 from zbuild.model.action import ActionId, Priority
 from zbuild.testing.broker_node import WORKER_TIMEOUT_S, BrokerNode
@@ -26,6 +27,9 @@ RECOVERY_S = 2 * (WORKER_TIMEOUT_S + CLIENT_TIMEOUT_S) + 4 * (REPORT_INTERVAL_S 
 
 STRANDED_S = 2 * KEEPALIVE_INTERVAL_S + SPIKES_S[-1]
 """A client notices within this that the broker does not know an action that it awaits, and the broker then does."""
+
+SKEW_S = 7200.0
+"""How far the clocks of two nodes may be apart: an hour either way. No node shows less than 0, as no machine does."""
 
 SLOWEST = 4.0
 """A slow worker takes this many times as long."""
@@ -71,9 +75,16 @@ class Simulation:
         checker = Checker(results, dict(enumerate(platforms, 1)), by_id)
         checker.has_faults = not self.plan.is_empty
         self._world = World(Clock(), random, self.story, store, results, checker)
-        self._broker = BrokerNode(self._world)
+        self._broker = BrokerNode(self._world, random.choice(list(ReassignStrategy)))
         self._network = Network(self._world.clock, random, self.story, self._broker.receive, self._broker.notice)
         self._broker.network = self._network
+        if random.random() < 0.3:
+            for name in (
+                "broker",
+                *(f"w{number}" for number in range(1, 9)),
+                *(f"c{number}" for number in range(1, 5)),
+            ):
+                self._world.skew_s[name] = random.uniform(0.0, SKEW_S)
         self._workers = [
             WorkerNode(
                 self._world,
@@ -185,7 +196,7 @@ class Simulation:
             case FaultKind.CLIENT_PARTITION if client.is_alive:
                 self._network.hold(client.link, clock.now_s + fault.for_s)
             case FaultKind.BROKER_RESTART if self._network.is_broker_up:
-                self._broker.crash(is_orderly=fault.is_seen)
+                self._broker.crash(is_orderly=fault.target % 4 == 0, is_power_cut=fault.target % 4 == 1)
                 self._network.broker_went()
                 clock.call_later(fault.for_s, self._restart_broker)
             case FaultKind.BLOB_LOSS:

@@ -76,8 +76,18 @@ def _record_broker(recorder: Recorder) -> None:
     results = "zbuild.coordinator.published_results:PublishedResults"
     uncommitted: list[str] = []
 
+    def life(self: Any, *_arguments: Any, **_keywords: Any) -> Fields:
+        journaled = [each for action in self.journal_state().actions.values() for each in action.leases.values()]
+        leases = [(each.lease.action.hex(), each.lease.epoch, each.lease.attempt) for each in journaled]
+        return {"epoch": self.farm.epoch, "leases": leases}
+
     def grant(_self: Any, record: Any, worker: Any) -> Fields:
-        return {"action": record.action.hex(), "attempt": record.attempt, "worker": worker.name}
+        return {
+            "action": record.action.hex(),
+            "attempt": record.attempt,
+            "epoch": _self._farm.epoch,
+            "worker": worker.name,
+        }
 
     def complete(_self: Any, worker: Any, outcome: Any) -> Fields:
         lease = outcome.lease
@@ -113,14 +123,16 @@ def _record_broker(recorder: Recorder) -> None:
         uncommitted.clear()
         return {}
 
+    def ended(_self: Any, record: Any, holding: Any, _loss: Any) -> Fields:
+        return {"action": record.action.hex(), "attempt": holding.lease.attempt, "epoch": holding.lease.epoch}
+
     def of_record(_self: Any, record: Any, *_more: Any) -> Fields:
         return {"action": record.action.hex()}
 
-    recorder.after(
-        "zbuild.coordinator.core:BrokerCore.__init__", "life", lambda self, *_, **__: {"epoch": self.farm.epoch}
-    )
+    recorder.after("zbuild.coordinator.core:BrokerCore.__init__", "life", life)
     recorder.after(f"{lifecycle}.grant", "grant", grant)
     recorder.before(f"{lifecycle}.complete", "complete", complete)
+    recorder.before(f"{lifecycle}._end", "ended", ended)
     recorder.before(f"{lifecycle}._requeue", "requeue", of_record)
     recorder.before(f"{lifecycle}._forget", "forget", of_record)
     recorder.before(f"{lifecycle}._answer", "answer", answer)

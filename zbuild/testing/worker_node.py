@@ -15,7 +15,8 @@ from zbuild.protocol.messages import PROTOCOL_VERSION, Grant, Hello, LeaseId, Ro
 from zbuild.testing.network import Link, Network
 from zbuild.testing.workload import ModelledAction
 from zbuild.testing.world import World
-from zbuild.worker.core import Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerCore, WorkerEffect
+from zbuild.worker.core import WorkerCore
+from zbuild.worker.effects import Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
 
 COLLECT_S = (0.001, 0.1)
 """From the end of a command to the end of its run: its outputs are collected and uploaded."""
@@ -87,7 +88,7 @@ class WorkerNode:
             platform=(("os", "linux"),),
         )
         self._timer_s = float("inf")
-        self.core = WorkerCore(hello, self._world.clock.now_s)
+        self.core = WorkerCore(hello, self._now_s())
         self.link = self._network.connect(self.name, partial(self._receive, self._life))
         self._world.tell(self.name, "starts", self.link.peer)
         self._wake(self._life)
@@ -101,7 +102,10 @@ class WorkerNode:
     def drain(self) -> None:
         """What SIGTERM does."""
         if self.is_alive:
-            self._perform(self.core.drain(self._world.clock.now_s))
+            self._perform(self.core.drain(self._now_s()))
+
+    def _now_s(self) -> float:
+        return self._world.now_s(self.name)
 
     def _end(self) -> None:
         self.is_alive = False
@@ -109,20 +113,20 @@ class WorkerNode:
 
     def _receive(self, life: int, data: bytes) -> None:
         if life == self._life:
-            self._perform(self.core.receive(to_worker.decode(data), self._world.clock.now_s))
+            self._perform(self.core.receive(to_worker.decode(data), self._now_s()))
             self._arm()
 
     def _wake(self, life: int) -> None:
         if life == self._life:
             self._timer_s = float("inf")
-            self._perform(self.core.tick(self._world.clock.now_s))
+            self._perform(self.core.tick(self._now_s()))
             self._arm()
 
     def _arm(self) -> None:
         deadline_s = self.core.next_deadline_s()
         if self.is_alive and deadline_s < self._timer_s:
             self._timer_s = deadline_s
-            self._world.clock.call_at(deadline_s, partial(self._wake, self._life))
+            self._world.clock.call_at(self._world.instant(self.name, deadline_s), partial(self._wake, self._life))
 
     def _perform(self, effects: Iterable[WorkerEffect]) -> None:
         for effect in effects:

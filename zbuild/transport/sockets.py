@@ -29,8 +29,14 @@ def control_router(context: Context, endpoint: str) -> Socket:
 
 
 def control_dealer(context: Context, endpoint: str) -> Socket:
-    """A client's or worker's end of the control channel, connecting."""
-    return _connected(_socket(context, zmq.DEALER, CONTROL_MESSAGE_BYTES), endpoint)
+    """A client's or worker's end of the control channel, connecting.
+
+    PROBE_ROUTER has it send an empty message whenever a link comes up, so that a broker which has been
+    restarted, or whose peer was cut off, knows within milliseconds that the peer is there.
+    """
+    socket = _socket(context, zmq.DEALER, CONTROL_MESSAGE_BYTES)
+    socket.setsockopt(zmq.PROBE_ROUTER, 1)
+    return _connected(socket, endpoint)
 
 
 def blob_router(context: Context, endpoint: str) -> Socket:

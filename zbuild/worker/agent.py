@@ -20,7 +20,8 @@ from zbuild.transport.green import Wakeup
 from zbuild.transport.loop import Socket, descriptor_of, drain, has_input, new_context, try_send
 from zbuild.transport.sockets import blob_dealer, control_dealer, heartbeat_publisher, peer_endpoint
 from zbuild.worker.blob_link import BlobLink
-from zbuild.worker.core import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerCore, WorkerEffect
+from zbuild.worker.core import WorkerCore
+from zbuild.worker.effects import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
 from zbuild.worker.machine_load import MachineLoad
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
@@ -90,6 +91,7 @@ class Agent:
         self._control = control_dealer(self._context, broker)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
+        self._epoch = 0
         self._heartbeats: Socket | None = None
         self._heartbeat_interval_s = 0.0
         self._next_heartbeat_s = 0.0
@@ -295,7 +297,10 @@ class Agent:
     def _connect(self, welcome: Welcome) -> None:
         blob_endpoint = peer_endpoint(welcome.blob_endpoint, self._broker)
         self._log.info("welcome", epoch=str(welcome.epoch), blobs=blob_endpoint)
+        is_same_store, self._epoch = welcome.epoch == self._epoch, welcome.epoch
         if blob_endpoint == self._blob_endpoint:
+            if not is_same_store:
+                self._blob_link.transfer.restart()
             return
         self._disconnect()
         self._blob_endpoint = blob_endpoint

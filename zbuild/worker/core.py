@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import enum
 import heapq
+import math
 from collections import Counter, deque
-from dataclasses import dataclass
 
-from zbuild.errors import BadInput, ProtocolError, VersionMismatch, ZbuildError
-from zbuild.fsm import TransitionTable
-from zbuild.limits import DRAIN_REPORTS, PROPERTY_QUERY_NAMES, REPORT_INTERVAL_S, RESULT_BYTES, UNSTARTED_REPEAT_S
+from zbuild.errors import BadInput, ProtocolError, VersionMismatch, WorkerIdTaken, ZbuildError
+from zbuild.limits import (
+    DRAIN_REPORTS,
+    DRAIN_S,
+    PROPERTY_QUERY_NAMES,
+    REPORT_INTERVAL_S,
+    RESULT_BYTES,
+    TAKEN_REPEAT_S,
+    UNSTARTED_REPEAT_S,
+)
 from zbuild.model.action import ActionResult, ResultStatus, is_too_large, result_bytes
 from zbuild.protocol.batches import batches
 from zbuild.protocol.effects import Note, Send
@@ -18,7 +24,6 @@ from zbuild.protocol.messages import (
     Acknowledge,
     Complete,
     Goodbye,
-    Grant,
     Hello,
     Lease,
     LeaseId,
@@ -33,112 +38,10 @@ from zbuild.protocol.messages import (
     Welcome,
     WorkerState,
 )
+from zbuild.worker.effects import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
+from zbuild.worker.lease import LEASE_TABLE, HeldLease, LeaseEvent, LeaseState
 
-
-class LeaseState(enum.Enum):
-    """Where a lease is on this worker."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COLLECTING = "collecting"
-    STOPPING = "stopping"
-    ENDED = "ended"
-    GONE = "gone"
-
-
-class LeaseEvent(enum.Enum):
-    """What can happen to a lease on this worker."""
-
-    START = "start"
-    REVOKE = "revoke"
-    EXIT = "exit"
-    FINISH = "finish"
-    ACKNOWLEDGE = "acknowledge"
-
-
-LEASE_TABLE: TransitionTable[LeaseState, LeaseEvent] = TransitionTable(
-    "lease",
-    {
-        (LeaseState.QUEUED, LeaseEvent.START): LeaseState.RUNNING,
-        (LeaseState.QUEUED, LeaseEvent.REVOKE): LeaseState.GONE,
-        (LeaseState.QUEUED, LeaseEvent.FINISH): LeaseState.ENDED,
-        (LeaseState.RUNNING, LeaseEvent.EXIT): LeaseState.COLLECTING,
-        (LeaseState.RUNNING, LeaseEvent.FINISH): LeaseState.ENDED,
-        (LeaseState.RUNNING, LeaseEvent.REVOKE): LeaseState.STOPPING,
-        (LeaseState.STOPPING, LeaseEvent.REVOKE): LeaseState.STOPPING,
-        (LeaseState.COLLECTING, LeaseEvent.REVOKE): LeaseState.STOPPING,
-        (LeaseState.COLLECTING, LeaseEvent.FINISH): LeaseState.ENDED,
-        (LeaseState.STOPPING, LeaseEvent.EXIT): LeaseState.STOPPING,
-        (LeaseState.STOPPING, LeaseEvent.FINISH): LeaseState.GONE,
-        (LeaseState.ENDED, LeaseEvent.REVOKE): LeaseState.GONE,
-        (LeaseState.ENDED, LeaseEvent.ACKNOWLEDGE): LeaseState.GONE,
-    },
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """This lease will run soon: fetch and stage its inputs while others run. A Start or a Discard follows."""
-
-    grant: Grant
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Run this lease, which now has a slot."""
-
-    grant: Grant
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """This lease will not run after all: undo its Prepare."""
-
-    lease: LeaseId
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End the run of this lease; its ``finished`` follows."""
-
-    lease: LeaseId
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """The broker has accepted us: connect to the channels it names."""
-
-    welcome: Welcome
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluate:
-    """Find the values of these properties on this machine."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Nothing is left to do; ``error`` says why, when it is not by request."""
-
-    error: ZbuildError | None
-
-
-WorkerEffect = Send | Note | Prepare | Start | Discard | Kill | Connect | Evaluate | Stop
-
-
-class _Held:
-    """A lease and what became of it. ``has_slot``: its command has not ended yet."""
-
-    __slots__ = ("grant", "has_slot", "is_prepared", "result", "state")
-
-    def __init__(self, grant: Grant) -> None:
-        self.grant = grant
-        self.state = LeaseState.QUEUED
-        self.has_slot = False
-        self.is_prepared = False
-        self.result: ActionResult | None = None
+_GIVEN_BACK = ActionResult(status=ResultStatus.CANCELLED, message="the worker drains")
 
 
 class WorkerCore:
@@ -149,7 +52,7 @@ class WorkerCore:
         self.epoch = 0
         self._hello = hello
         self._platform = dict(hello.platform)
-        self._held: dict[LeaseId, _Held] = {}
+        self._held: dict[LeaseId, HeldLease] = {}
         self._queue: list[tuple[int, float, int, LeaseId]] = []
         self._ahead: deque[LeaseId] = deque()
         self._arrivals = 0
@@ -160,6 +63,8 @@ class WorkerCore:
         self._is_stopped = False
         self._next_report_s = now_s
         self._unheard_reports = 0
+        self._taken_since_s: float | None = None
+        self._drain_ends_s = math.inf
 
     @property
     def state(self) -> WorkerState:
@@ -217,7 +122,7 @@ class WorkerCore:
         for lease, result in outcomes:
             held = self._held[lease]
             self._free_slot(held)
-            held.result = _bounded(result)
+            held.result = _GIVEN_BACK if held.is_cut_short else _bounded(result)
             self._apply(held, LeaseEvent.FINISH)
             if held.state is LeaseState.ENDED:
                 ended.append(Outcome(lease, held.result))
@@ -236,6 +141,7 @@ class WorkerCore:
         if self._is_draining:
             return []
         self._is_draining = True
+        self._drain_ends_s = now_s + DRAIN_S
         effects: list[WorkerEffect] = []
         for held in self._held.values():
             if held.state is LeaseState.QUEUED:
@@ -245,12 +151,25 @@ class WorkerCore:
 
     def tick(self, now_s: float) -> list[WorkerEffect]:
         """Introduce ourselves until welcome, then report at the interval."""
-        if now_s < self._next_report_s:
-            return []
-        return [*self._report(now_s), *self._stop_if_drained()]
+        effects: list[WorkerEffect] = []
+        if now_s >= self._drain_ends_s:
+            self._drain_ends_s = math.inf
+            effects += self._cut_drain_short()
+        if now_s >= self._next_report_s:
+            effects += [*self._report(now_s), *self._stop_if_drained()]
+        return effects
+
+    def _cut_drain_short(self) -> list[WorkerEffect]:
+        """What still runs is ended, and given back."""
+        effects: list[WorkerEffect] = []
+        for lease, held in self._held.items():
+            if held.state is LeaseState.RUNNING:
+                held.is_cut_short = True
+                effects.append(Kill(lease))
+        return effects
 
     def next_deadline_s(self) -> float:
-        return self._next_report_s
+        return min(self._next_report_s, self._drain_ends_s)
 
     def _report(self, now_s: float) -> list[WorkerEffect]:
         self._unheard_reports += 1
@@ -276,10 +195,10 @@ class WorkerCore:
             return []
         effects: list[WorkerEffect] = [Connect(welcome)]
         if welcome.epoch != self.epoch:
-            effects += [effect for lease in list(self._held) for effect in self._revoked(lease)]
             self._sequence = 0
         self.epoch = welcome.epoch
         self._is_welcome = True
+        self._taken_since_s = None
         evaluated = {name: value for name, value in self._platform.items() if (name, value) not in self._hello.platform}
         if evaluated:
             effects.append(Send(Properties(values=tuple(sorted(evaluated.items())))))
@@ -289,12 +208,23 @@ class WorkerCore:
         if refusal.code == UNKNOWN_PEER:
             self._is_welcome = False
             return self._report(now_s)
+        if refusal.code == WorkerIdTaken.code:
+            return self._taken(refusal, now_s)
         if refusal.code == VersionMismatch.code:
             return self._stop(VersionMismatch(refusal.message))
         if not self._is_welcome:
             return self._stop(ProtocolError(f"the broker refuses this worker: {refusal.message}"))
         self.counters["refused"] += 1
         return [Note("refused", (("message", refusal.message),))]
+
+    def _taken(self, refusal: Refused, now_s: float) -> list[WorkerEffect]:
+        """Another process has our id. Our own former life is gone before TAKEN_REPEAT_S are over; a twin is not."""
+        self._is_welcome = False
+        since_s = self._taken_since_s
+        if since_s is None:
+            self._taken_since_s = now_s
+            return [Note("worker_id_taken", (("message", refusal.message),))]
+        return self._stop(WorkerIdTaken(refusal.message)) if now_s - since_s > TAKEN_REPEAT_S else []
 
     def _granted(self, message: Lease) -> list[WorkerEffect]:
         self._sequence = max(self._sequence, message.sequence)
@@ -303,7 +233,7 @@ class WorkerCore:
             if grant.lease in self._held or grant.lease.epoch != self.epoch:
                 self.counters["leases_ignored"] += 1
                 continue
-            held = self._held[grant.lease] = _Held(grant)
+            held = self._held[grant.lease] = HeldLease(grant)
             if self._is_draining:
                 given_back.append(self._given_back(held))
                 continue
@@ -311,8 +241,8 @@ class WorkerCore:
             heapq.heappush(self._queue, (-grant.priority, -grant.weight_s, self._arrivals, grant.lease))
         return [*_completions(given_back), *self._start_next()]
 
-    def _given_back(self, held: _Held) -> Outcome:
-        held.result = ActionResult(status=ResultStatus.CANCELLED, message="the worker drains")
+    def _given_back(self, held: HeldLease) -> Outcome:
+        held.result = _GIVEN_BACK
         self._apply(held, LeaseEvent.FINISH)
         return Outcome(held.grant.lease, held.result)
 
@@ -346,7 +276,7 @@ class WorkerCore:
                 effects.append(Prepare(held.grant))
         return effects
 
-    def _next_queued(self) -> _Held | None:
+    def _next_queued(self) -> HeldLease | None:
         while self._ahead or self._queue:
             lease = self._ahead.popleft() if self._ahead else heapq.heappop(self._queue)[3]
             held = self._held.get(lease)
@@ -354,19 +284,19 @@ class WorkerCore:
                 return held
         return None
 
-    def _free_slot(self, held: _Held) -> None:
+    def _free_slot(self, held: HeldLease) -> None:
         if held.has_slot:
             held.has_slot = False
             self._running -= 1
 
-    def _discarded(self, held: _Held) -> list[WorkerEffect]:
+    def _discarded(self, held: HeldLease) -> list[WorkerEffect]:
         if not held.is_prepared:
             return []
         held.is_prepared = False
         self._ahead.remove(held.grant.lease)
         return [Discard(held.grant.lease)]
 
-    def _apply(self, held: _Held, event: LeaseEvent) -> None:
+    def _apply(self, held: HeldLease, event: LeaseEvent) -> None:
         held.state = LEASE_TABLE.after(held.state, event)
         if held.state is LeaseState.GONE:
             del self._held[held.grant.lease]

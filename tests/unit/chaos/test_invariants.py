@@ -17,13 +17,13 @@ A = "aa" * 32
 Events = list[dict[str, Any]]
 
 
-def broker(*steps: tuple[str, dict[str, Any]], pid: int = 7) -> Events:
-    life = {"role": "broker", "pid": pid, "event": "life", "epoch": pid}
+def broker(*steps: tuple[str, dict[str, Any]], pid: int = 7, leases: tuple[tuple[str, int, int], ...] = ()) -> Events:
+    life = {"role": "broker", "pid": pid, "event": "life", "epoch": pid, "leases": leases}
     return [life, *({"role": "broker", "pid": pid, "event": name, **fields} for name, fields in steps)]
 
 
-def grant(worker: str = "w1", attempt: int = 1) -> tuple[str, dict[str, Any]]:
-    return "grant", {"action": A, "worker": worker, "attempt": attempt}
+def grant(worker: str = "w1", attempt: int = 1, epoch: int = 7) -> tuple[str, dict[str, Any]]:
+    return "grant", {"action": A, "worker": worker, "attempt": attempt, "epoch": epoch}
 
 
 def complete(
@@ -35,6 +35,7 @@ def complete(
 PUBLISH = ("publish", {"action": A})
 FORGET = ("forget", {"action": A})
 REQUEUE = ("requeue", {"action": A})
+ENDED = ("ended", {"action": A, "epoch": 7, "attempt": 2})
 COMMITTED = ("committed", {"actions": [A]})
 REMOVE = ("remove", {"action": A})
 
@@ -43,14 +44,23 @@ REMOVE = ("remove", {"action": A})
     "events",
     [
         broker(grant(), complete(), PUBLISH, FORGET, COMMITTED),
+        broker(grant(), grant("w2", 2), complete("w2", 2), ENDED, PUBLISH, FORGET, COMMITTED),
+        broker(grant()) + broker(complete(), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1),)),
         broker(grant(), REQUEUE, grant("w2", 2), complete("w2", 2), PUBLISH, FORGET, COMMITTED),
         broker(grant(), complete(), PUBLISH, FORGET)
-        + broker(grant(), complete(epoch=8), PUBLISH, FORGET, COMMITTED, pid=8),
+        + broker(grant(epoch=8), complete(epoch=8), PUBLISH, FORGET, COMMITTED, pid=8),
         broker(
             grant(), complete(), PUBLISH, FORGET, COMMITTED, REMOVE, grant(), complete(), PUBLISH, FORGET, COMMITTED
         ),
     ],
-    ids=["in order", "after a loss", "the first life died before the commit", "after the result was removed"],
+    ids=[
+        "in order",
+        "of a copy",
+        "under a lease of the life before",
+        "after a loss",
+        "the first life died before the commit",
+        "after the result was removed",
+    ],
 )
 def test_a_good_history_is_accepted(events: Events) -> None:
     assert list(check_decisions(events)) == []
@@ -59,17 +69,27 @@ def test_a_good_history_is_accepted(events: Events) -> None:
 @pytest.mark.parametrize(
     ("events", "what"),
     [
-        (broker(grant(), grant("w2", 2)), "at once"),
+        (broker(grant(), grant("w2", 2), grant("w3", 3)), "at once"),
+        (broker(grant(), grant("w1", 2)), "at once"),
+        (broker(grant()) + broker(complete(), PUBLISH, pid=8), "without a success"),
         (broker(grant(), REQUEUE, grant("w2", 2), complete("w1", 1), PUBLISH), "without a success under its current"),
         (broker(grant(), complete(status="FAILURE"), PUBLISH), "without a success"),
         (broker(grant(), complete(epoch=6), PUBLISH), "without a success"),
         (
             broker(grant(), complete(), PUBLISH, FORGET, COMMITTED)
-            + broker(grant(), complete(epoch=8), PUBLISH, FORGET, pid=8),
+            + broker(grant(epoch=8), complete(epoch=8), PUBLISH, FORGET, pid=8),
             "twice",
         ),
     ],
-    ids=["two holders", "late result", "failure", "lease of another life", "twice"],
+    ids=[
+        "three holders",
+        "one holder twice",
+        "lease that was not journalled",
+        "late result",
+        "failure",
+        "lease of another life",
+        "twice",
+    ],
 )
 def test_a_bad_history_is_found(events: Events, what: str) -> None:
     assert what in "; ".join(check_decisions(events))

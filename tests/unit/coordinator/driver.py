@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from zbuild.coordinator.core import BrokerCore
+from zbuild.coordinator.journal import JournalState, encode_record, replay
+from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.digest import Digest, of_bytes
+from zbuild.limits import BROKER_TICK_S, RECONNECT_GRACE_S
 from zbuild.model.action import (
     Action,
     ActionId,
@@ -93,23 +96,41 @@ def broken(code: int = 14, missing: tuple[Digest, ...] = ()) -> ActionResult:
 class Farm:
     """One broker. Every call returns what the broker then wants to send."""
 
-    def __init__(self, *, max_workers: int = 100, worker_timeout_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_workers: int = 100,
+        worker_timeout_s: float = 15.0,
+        former: JournalState | None = None,
+        epoch: int = EPOCH,
+        now_s: float = 0.0,
+        strategy: ReassignStrategy = ReassignStrategy.PRIORITY,
+    ) -> None:
         self.store = MemoryStore()
         self.store.add(OUTPUT)
         self.results = MemoryResults(self.store)
-        self.now_s = 0.0
+        self.now_s = now_s
+        self._ticked_s = now_s
         self.sent: list[Send] = []
         self.notes: list[Note] = []
         welcome = Welcome(
             protocol_version=PROTOCOL_VERSION,
-            epoch=EPOCH,
+            epoch=epoch,
             blob_endpoint="tcp://*:9003",
             heartbeat_endpoint="tcp://*:9001",
             heartbeat_interval_s=5.0,
         )
+        self.journal: list[bytes] = []
         self.core = BrokerCore(
-            welcome, self.results, worker_timeout_s=worker_timeout_s, max_workers=max_workers, now_s=0.0
+            welcome,
+            self.results,
+            former or JournalState(),
+            worker_timeout_s=worker_timeout_s,
+            max_workers=max_workers,
+            now_s=now_s,
+            strategy=strategy,
         )
+        self.journal += [encode_record(standing) for standing in self.core.journal_state().standing()]
 
     def receive(self, peer: bytes, message: ToBroker) -> list[Send]:
         """One message, then a dispatch."""
@@ -117,22 +138,41 @@ class Farm:
         return self.dispatch()
 
     def dispatch(self) -> list[Send]:
-        """What is to be sent now; Notes are kept aside. The broker's tables must agree after every step."""
+        """What is to be sent now; Notes are kept aside.
+
+        After every step the broker's tables must agree, and the journal must come to its state.
+        """
         effects = self.core.dispatch(self.now_s)
         check_books(self.core.farm)
+        self.journal += map(encode_record, self.core.take_journal())
+        assert replay(self.journal) == self.core.journal_state()
         self.notes += [effect for effect in effects if isinstance(effect, Note)]
         self.sent = [effect for effect in effects if isinstance(effect, Send)]
         return self.sent
 
-    def tick(self, now_s: float) -> list[Send]:
-        """Let time pass to ``now_s``."""
-        self.now_s = now_s
-        self.core.tick(now_s)
-        return self.dispatch()
+    def tick(self, now_s: float, *, keeps_clients: bool = True) -> list[Send]:
+        """Let time pass to ``now_s``, a tick after the other; all that is sent meanwhile.
+
+        ``keeps_clients``: nobody but workers is silent.
+        """
+        sends: list[Send] = []
+        while self._ticked_s < now_s:
+            self._ticked_s = min(now_s, self._ticked_s + BROKER_TICK_S)
+            self.now_s = max(self.now_s, self._ticked_s)
+            for client in self.core.farm.registry.clients.values() if keeps_clients else ():
+                client.last_seen_s = self.now_s
+            self.core.tick(self.now_s)
+            sends += self.dispatch()
+        return sends
 
     def disconnect(self, peer: bytes) -> list[Send]:
+        """The transport sees the peer's connection close, and it does not come back."""
+        sends = self.cut(peer)
+        return sends + self.tick(self.now_s + RECONNECT_GRACE_S + 0.1)
+
+    def cut(self, peer: bytes) -> list[Send]:
         """The transport sees the peer's connection close."""
-        self.core.disconnected(peer, "its connection closed")
+        self.core.disconnected(peer, self.now_s)
         return self.dispatch()
 
     def join(self, peer: bytes = CLIENT) -> None:
@@ -149,6 +189,7 @@ class Farm:
         sandbox: str = "hermetic",
         platform: dict[str, str] | None = None,
         ceiling: Capabilities = DEFAULT,
+        incarnation: int | None = None,
     ) -> list[Send]:
         """A worker comes."""
         properties = {"os": "linux"} if platform is None else platform
@@ -158,7 +199,7 @@ class Farm:
                 protocol_version=PROTOCOL_VERSION,
                 role=Role.WORKER,
                 name=peer.decode(),
-                incarnation=worker_id,
+                incarnation=worker_id if incarnation is None else incarnation,
                 worker_id=worker_id,
                 slots=slots,
                 queue_limit=queue_limit,

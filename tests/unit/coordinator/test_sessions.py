@@ -80,7 +80,8 @@ def test_one_worker_too_many_is_refused() -> None:
 def test_a_worker_that_comes_back_to_a_full_farm_takes_its_own_place() -> None:
     farm = Farm(max_workers=1)
     farm.add_worker(b"first life", worker_id=1)
-    assert messages(farm.add_worker(b"second life", worker_id=1), Welcome)
+    farm.cut(b"first life")
+    assert messages(farm.add_worker(b"second life", worker_id=1, incarnation=2), Welcome)
     assert list(farm.core.farm.registry.workers) == [b"second life"]
 
 
@@ -132,8 +133,8 @@ def test_a_silent_worker_is_lost_and_its_action_runs_elsewhere() -> None:
     farm = Farm(worker_timeout_s=15.0)
     farm.join()
     farm.add_worker(b"w1", worker_id=1, slots=1)
-    farm.submit(action("a"))
-    farm.now_s = 10.0
+    farm.submit(action("a"), expected_s=100.0)
+    farm.tick(10.0)
     farm.receive(CLIENT, Keepalive(build=1, awaited=()))
     farm.add_worker(b"w2", worker_id=2)
     assert not farm.tick(14.9)
@@ -158,7 +159,7 @@ def test_a_silent_client_s_actions_are_given_up() -> None:
     farm.join()
     farm.add_worker()
     (grant,) = grants(farm.submit(action("a")))
-    sends = farm.tick(CLIENT_TIMEOUT_S + 1.0)
+    sends = farm.tick(CLIENT_TIMEOUT_S + 1.0, keeps_clients=False)
     assert messages(sends, Revoke, b"w1")[0].leases == (grant.lease,)
     assert not farm.core.farm.actions
     assert not farm.core.farm.registry.clients
@@ -183,8 +184,8 @@ def test_a_peer_that_is_gone_is_sent_nothing() -> None:
     farm.submit(action("a"), peer=b"second")
     farm.core.receive(b"w1", Complete(outcomes=(Outcome(first.lease, success()),)), farm.now_s)
     farm.core.receive(CLIENT, Cancel(build=5), farm.now_s)
-    farm.core.disconnected(CLIENT, "its connection closed")
-    farm.core.disconnected(b"w1", "its connection closed")
+    farm.core.receive(CLIENT, Goodbye(), farm.now_s)
+    farm.core.receive(b"w1", Goodbye(), farm.now_s)
     sends = farm.dispatch()
     assert second.lease.action not in farm.core.farm.actions
     assert not messages(sends, Finished, CLIENT)

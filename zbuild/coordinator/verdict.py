@@ -1,0 +1,29 @@
+"""When an action that keeps failing for want of a worker is given up."""
+
+from __future__ import annotations
+
+from zbuild.coordinator.action_record import ActionRecord
+from zbuild.errors import BadInput, OutputMissing, WorkerLost
+from zbuild.limits import ATTEMPTS_BY_PRIORITY, POISON_LOSSES, POISON_WORKERS
+
+FINAL_CODES = frozenset({BadInput.code, OutputMissing.code})
+"""Errors of a worker that lie in the action itself: another worker would report the same."""
+
+
+def verdict_on(record: ActionRecord, code: int, text: str, *, has_copy: bool) -> tuple[int, str] | None:
+    """The error code and text that end the action after its latest loss; None: it is tried again.
+
+    Args:
+        has_copy: another lease of it is still good, and may yet bring a result.
+    """
+    if code in FINAL_CODES:
+        return code, text
+    if has_copy:
+        return None
+    killed = [loss.worker_id for loss in record.losses if loss.code == WorkerLost.code]
+    if len(killed) >= POISON_LOSSES and len(set(killed)) >= POISON_WORKERS:
+        workers = len(set(killed))
+        return code, f"given up: {len(killed)} attempts lost their workers, {workers} different ones; last, {text}"
+    if len(record.losses) >= ATTEMPTS_BY_PRIORITY[record.priority]:
+        return code, f"given up after {len(record.losses)} attempts: {text}"
+    return None
