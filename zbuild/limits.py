@@ -354,6 +354,15 @@ PIN_S = 3600.0
 WORKERS_NAMED = 3
 """Workers that an error about a property names; the rest are counted."""
 
+SCARCE_DISK_BYTES = 5 * GIB
+"""Free space below which ``zbuild doctor`` warns: a quarter of what a cache keeps by default."""
+
+SCARCE_INODES = 100_000
+"""Free inodes below which it warns: a large project with its headers makes as many blobs in a few days."""
+
+SCARCE_MEMORY_BYTES = 2 * GIB
+"""Memory below which it warns: one C++ compile takes 0.5 to 1 GiB."""
+
 STATUS_TIMEOUT_S = 5.0
 """How long ``zbuild status`` waits: a broker under full load answers within 0.1 s."""
 

@@ -12,6 +12,7 @@ from zbuild.errors import ExitCode
 COMMANDS = {
     "build": ("zbuild.cli.build", "build targets of a build.ninja on a farm; takes ninja's flags"),
     "exec": ("zbuild.cli.execute", "run one command on a farm"),
+    "doctor": ("zbuild.cli.doctor", "see whether zbuild can work on this machine"),
     "status": ("zbuild.cli.status", "show a farm's workers, queue and cache"),
 }
 """Command -> (module with a ``main(arguments) -> exit code``, what it does)."""

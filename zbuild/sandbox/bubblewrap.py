@@ -89,7 +89,7 @@ _KERNEL_FILE_SYSTEMS = (
     "/dev/shm",
 )
 
-_SYSCTLS = (
+SYSCTLS = (
     "/proc/sys/kernel/unprivileged_userns_clone",
     "/proc/sys/user/max_user_namespaces",
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
@@ -225,11 +225,11 @@ def remedy(said: str, sysctls: Mapping[str, str]) -> str:
 
     Args:
         said: bubblewrap's stderr.
-        sysctls: the values of those files of _SYSCTLS that exist here.
+        sysctls: the values of those files of SYSCTLS that exist here.
     """
     if "system call filtering" in said:
         return "this kernel takes no system call filter: it must be built with CONFIG_SECCOMP_FILTER"
-    clone, maximum, apparmor = (sysctls.get(path, "") for path in _SYSCTLS)
+    clone, maximum, apparmor = (sysctls.get(path, "") for path in SYSCTLS)
     if clone == "0":
         return "user namespaces are off for ordinary users; as root: sysctl -w kernel.unprivileged_userns_clone=1"
     if maximum == "0":
@@ -251,7 +251,7 @@ def remedy(said: str, sysctls: Mapping[str, str]) -> str:
 
 def _read_sysctls() -> dict[str, str]:
     values: dict[str, str] = {}
-    for path in _SYSCTLS:
+    for path in SYSCTLS:
         if os.path.exists(path):
             with open(path, encoding="ascii") as file:
                 values[path] = file.read().strip()
