@@ -50,9 +50,7 @@ class CommandWatch:
                 disk_bytes=self._disk.size_bytes(),
                 full=_full_file_system(init_pid),
             )
-            verdict = exceeded(self._limits, used)
-            # A group's peak holds cache as well, which the kernel takes back in time: it is no reason to kill.
-            return "" if verdict.startswith("memory") and not reading.kills else verdict
+            return exceeded(self._limits, used)
         # A fork bomb must not grow faster than it is looked at.
         processes = list(itertools.islice(_tree(pid), (self._limits.processes or SEEN_PROCESSES) + 1))
         private_bytes = sum(map(_private_bytes, processes))
@@ -70,8 +68,6 @@ class CommandWatch:
         if self._group is None:
             return ""
         reading = self._group.read()
-        if not (reading.kills or reading.refusals):
-            return ""
         used = Consumption(memory_bytes=reading.peak_memory_bytes, kills=reading.kills, refusals=reading.refusals)
         return exceeded(self._limits, used)
 

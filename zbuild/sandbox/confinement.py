@@ -67,12 +67,12 @@ class Confinement:
             if is_pinned:
                 os.sched_setaffinity(0, bounds.processors)
         except OSError as error:
-            self._come_home(is_pinned)
+            self._come_home(bounds, is_pinned)
             raise SandboxFailed(f"cannot put the command under its limits: {error}") from error
         try:
             yield
         finally:
-            self._come_home(is_pinned)
+            self._come_home(bounds, is_pinned)
 
     def end(self, bounds: Bounds) -> None:
         """The command and all its processes are gone."""
@@ -85,9 +85,9 @@ class Confinement:
         if self._groups is not None:
             self._groups.close()
 
-    def _come_home(self, is_pinned: bool) -> None:
+    def _come_home(self, bounds: Bounds, is_pinned: bool) -> None:
         if self._groups is not None:
-            self._groups.leave()
+            self._groups.leave(bounds.processors)
         if is_pinned:
             os.sched_setaffinity(0, self._available)
 

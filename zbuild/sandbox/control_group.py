@@ -27,11 +27,14 @@ class _Files:
     unlimited: str
     memory_peak: str
     memory_events: str
+    enter: str
 
 
 _FILES = {
-    LimitMechanism.CGROUP_V2: _Files("memory.max", "max", "memory.peak", "memory.events"),
-    LimitMechanism.CGROUP_V1: _Files("memory.limit_in_bytes", "-1", "memory.max_usage_in_bytes", "memory.oom_control"),
+    LimitMechanism.CGROUP_V2: _Files("memory.max", "max", "memory.peak", "memory.events", "cgroup.procs"),
+    LimitMechanism.CGROUP_V1: _Files(
+        "memory.limit_in_bytes", "-1", "memory.max_usage_in_bytes", "memory.oom_control", "tasks"
+    ),
 }
 
 
@@ -42,6 +45,7 @@ class GroupReading:
     Attributes:
         kills: processes that the kernel killed for want of memory.
         refusals: forks that it refused.
+        peak_memory_bytes: 0 without a kill. It holds cache as well, which the kernel takes back in time.
     """
 
     kills: int
@@ -63,7 +67,9 @@ class ControlGroup:
         self._files = _FILES[choice.mechanism]
         self._is_v2 = choice.mechanism is LimitMechanism.CGROUP_V2
         self._directories = {controller: f"{parent}/{name}" for controller, parent in choice.directories.items()}
-        self._base = GroupReading(0, 0, 0)
+        self._base = self._seen = (0, 0)
+        self._bounds: tuple[int, int] | None = None
+        self._processors = frozenset[int]()
         for directory in dict.fromkeys(self._directories.values()):
             os.mkdir(directory, 0o755)
         if self._is_v2:
@@ -79,23 +85,19 @@ class ControlGroup:
             OSError: the kernel refuses one.
         """
         memory, pids, files = self._directories["memory"], self._directories["pids"], self._files
-        if not self._is_v2:
-            _write(f"{memory}/{files.memory_peak}", "0")
-        bound = str(limits.memory_bytes) if limits.memory_bytes else files.unlimited
-        _write(f"{memory}/{files.memory_limit}", bound)
-        if self._is_v2:
-            with contextlib.suppress(FileNotFoundError):
-                _write(f"{memory}/memory.swap.max", "0" if limits.memory_bytes else "max")
-        _write(f"{pids}/pids.max", str(limits.processes) if limits.processes else "max")
-        cpuset = self._directories.get("cpuset")
-        if cpuset is not None and processors:
-            _write(f"{cpuset}/cpuset.cpus", ",".join(map(str, sorted(processors))))
-        elif cpuset is not None and not self._is_v2:
-            self._copy_from_parent("cpuset.cpus")
-        elif cpuset is not None:
-            _write(f"{cpuset}/cpuset.cpus", "\n")
-        self._base = GroupReading(0, 0, 0)
-        self._base = self.read()
+        bounds = (limits.memory_bytes, limits.processes)
+        if bounds != self._bounds or self._seen != self._base:
+            if not self._is_v2:
+                _write(f"{memory}/{files.memory_peak}", "0")
+            bound = str(limits.memory_bytes) if limits.memory_bytes else files.unlimited
+            _write(f"{memory}/{files.memory_limit}", bound)
+            if self._is_v2:
+                with contextlib.suppress(FileNotFoundError):
+                    _write(f"{memory}/memory.swap.max", "0" if limits.memory_bytes else "max")
+            _write(f"{pids}/pids.max", str(limits.processes) if limits.processes else "max")
+        self._bounds = bounds
+        self._set_processors(processors)
+        self._base = self._seen
 
     def enter(self) -> None:
         """Move this process there; what it starts is there from the beginning.
@@ -103,16 +105,18 @@ class ControlGroup:
         Raises:
             OSError: the kernel refuses.
         """
-        _enter(self._directories)
+        _enter(self._directories, self._files, self._processors)
 
     def read(self) -> GroupReading:
         memory, pids = self._directories["memory"], self._directories["pids"]
         kills = _field(f"{memory}/{self._files.memory_events}", "oom_kill")
         refusals = _field(f"{pids}/pids.events", "max")
+        self._seen = (kills, refusals)
         peak_bytes = 0
-        with contextlib.suppress(FileNotFoundError), open(f"{memory}/{self._files.memory_peak}", "rb") as file:
-            peak_bytes = int(file.read())
-        return GroupReading(kills - self._base.kills, refusals - self._base.refusals, peak_bytes)
+        if kills > self._base[0]:
+            with contextlib.suppress(FileNotFoundError), open(f"{memory}/{self._files.memory_peak}", "rb") as file:
+                peak_bytes = int(file.read())
+        return GroupReading(kills - self._base[0], refusals - self._base[1], peak_bytes)
 
     def processes(self) -> list[int]:
         with open(f"{self._directories['pids']}/cgroup.procs", "rb") as file:
@@ -128,6 +132,16 @@ class ControlGroup:
         except OSError:
             return False
         return True
+
+    def _set_processors(self, processors: frozenset[int]) -> None:
+        cpuset = self._directories.get("cpuset")
+        if cpuset is None or processors == self._processors:
+            return
+        if processors:
+            _write(f"{cpuset}/cpuset.cpus", ",".join(map(str, sorted(processors))))
+        elif self._is_v2:
+            _write(f"{cpuset}/cpuset.cpus", "\n")
+        self._processors = processors
 
     def _copy_from_parent(self, name: str) -> None:
         directory = self._directories["cpuset"]
@@ -194,17 +208,21 @@ class ControlGroups:
         try:
             if self._free:
                 group = self._free.pop()
-            else:
-                self._made += 1
-                group = ControlGroup(self._choice, f"{_PREFIX}{os.getpid()}-{self._made}")
+                with contextlib.suppress(OSError):
+                    group.begin(limits, processors)
+                    return group
+                # Its cache cannot be squeezed below a smaller bound.
+                self._left.append(group)
+            self._made += 1
+            group = ControlGroup(self._choice, f"{_PREFIX}{os.getpid()}-{self._made}")
             group.begin(limits, processors)
         except OSError as error:
             raise SandboxFailed(f"cannot set up a control group: {error}") from error
         return group
 
-    def leave(self) -> None:
-        """Take this process back to where it belongs."""
-        _enter(self._home)
+    def leave(self, processors: frozenset[int]) -> None:
+        """Take this process back to where it belongs, from a group with these processors."""
+        _enter(self._home, _FILES[self._choice.mechanism], processors)
 
     def put(self, group: ControlGroup) -> None:
         """Give a group back. One that somebody is still in is not used again, and removed when they are gone."""
@@ -237,9 +255,12 @@ def _remove_abandoned(choice: LimitChoice) -> None:
                     os.rmdir(entry.path)
 
 
-def _enter(directories: dict[str, str]) -> None:
-    for directory in dict.fromkeys(directories.values()):
-        _write(f"{directory}/cgroup.procs", "0")
+def _enter(directories: dict[str, str], files: _Files, processors: frozenset[int]) -> None:
+    """Move this process, which has one thread. Under version 1 a thread moves without waiting for all of the machine,
+    and the cpuset, the dearest of all, is left out for a command that may use every processor."""
+    entered = {path: None for name, path in directories.items() if name != "cpuset" or processors}
+    for directory in entered:
+        _write(f"{directory}/{files.enter}", "0")
 
 
 def _text(path: str) -> str:

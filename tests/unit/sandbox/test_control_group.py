@@ -61,7 +61,9 @@ def test_one_process_that_the_kernel_kills_takes_all_with_it(parent: Path, group
 
 def test_what_the_last_command_did_is_not_held_against_the_next(parent: Path, group: ControlGroup) -> None:
     group.begin(Limits(), frozenset())
-    assert (group.read().kills, group.read().refusals) == (0, 0)
+    assert (group.read().kills, group.read().refusals, group.read().peak_memory_bytes) == (2, 5, 1000)
+    group.begin(Limits(), frozenset())
+    assert (group.read().kills, group.read().refusals, group.read().peak_memory_bytes) == (0, 0, 0)
     (parent / "g/memory.events").write_text("oom 3\noom_kill 4\n")
     (parent / "g/pids.events").write_text("max 6\n")
     assert (group.read().kills, group.read().refusals, group.read().peak_memory_bytes) == (2, 1, 1000)
