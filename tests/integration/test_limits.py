@@ -172,6 +172,12 @@ class TestUsage:
         exited = slot.run(command)
         assert exited.user_s + exited.system_s >= 0.2
 
+    def test_processor_time_of_what_was_killed_counts(self, slot: Slot) -> None:
+        """The sandbox's PID 1 dies before it can wait for what the kernel ends with it."""
+        exited = slot.run("while :; do :; done", timeout_s=1.0)
+        assert exited.is_timed_out
+        assert exited.user_s + exited.system_s > 0.02
+
     def test_bytes_read_and_written(self, slot: Slot) -> None:
         """bubblewrap's own set-up is some 35 KB."""
         exited = slot.run("head -c 3M /dev/zero > big; head -c 2M big > /dev/null")

@@ -72,6 +72,12 @@ class CommandWatch:
         return exceeded(self._limits, used)
 
 
+def processor_time_s(pid: int) -> float:
+    """CPU time of a process and all below it up to now, with that of the processes that they have waited for."""
+    ticks = sum(map(_ticks, itertools.islice(_tree(pid), SEEN_PROCESSES)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class _DiskWatch:
     """The size of a tree, measured only when so much was written to its file system that it can be too large."""
 
@@ -125,6 +131,13 @@ def _tree(pid: int) -> Iterator[int]:
             with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb") as file:
                 for child in file.read().split():
                     yield from _tree(int(child))
+
+
+def _ticks(pid: int) -> int:
+    """utime, stime, cutime and cstime: fields 14 to 17 of /proc/PID/stat (proc(5)), 12 to 15 after the name."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/stat", "rb") as file:
+        return sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))
+    return 0
 
 
 def _private_bytes(pid: int) -> int:

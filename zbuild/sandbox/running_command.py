@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from zbuild.errors import SandboxFailed
 from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
 from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, RELEASE_DESCRIPTOR, STATUS_DESCRIPTOR
+from zbuild.sandbox.command_watch import processor_time_s
 from zbuild.sandbox.confinement import Bounds
 from zbuild.sandbox.output_capture import OutputCapture
 from zbuild.sandbox.reaped_process import ReapedProcess
@@ -43,6 +44,7 @@ class RunningCommand:
         pid: the process started; for a sandboxed command bubblewrap's outer process.
         init_pid: the sandbox's PID 1 as seen from here, 0 while unknown. When it is gone, so is the whole sandbox.
         bounds: what it is under.
+        killed_at_s: the CPU time of all its processes when it was ended: what is killed is not counted by who waits.
         next_look_s: when to hold it against its limits next.
         release_descriptor: what a held sandbox waits at; -1 when it waits no longer.
         next_signal_s: when to act next: at the deadline, then at the end of the grace; infinite when nothing is left,
@@ -63,6 +65,7 @@ class RunningCommand:
     is_killed: bool = False
     was_asked_to_end: bool = False
     limit: str = ""
+    killed_at_s: float = 0.0
     wait_status: int | None = None
     user_s: float = 0.0
     system_s: float = 0.0
@@ -112,6 +115,7 @@ class RunningCommand:
         self.next_signal_s = float("inf")
         if self.wait_status is not None:
             return
+        self.killed_at_s = processor_time_s(self.pid)
         if self.spawn.is_sandboxed:
             # Only once its child is known can the child be found again after bubblewrap's death.
             self._await_child_pid()
@@ -165,7 +169,7 @@ class RunningCommand:
             exit_code=exit_code,
             is_timed_out=self.is_timed_out,
             is_killed=self.is_killed,
-            user_s=self.user_s,
+            user_s=max(self.user_s, self.killed_at_s - self.system_s),
             system_s=self.system_s,
             peak_memory_bytes=self.peak_memory_bytes,
             read_bytes=self.read_bytes,
