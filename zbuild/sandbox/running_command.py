@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass, field
 
 from zbuild.errors import SandboxFailed
-from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
+from zbuild.limits import COMMAND_WATCH_S, KIB, MIB, SPAWN_OUTPUT_BYTES, SPAWN_TERM_GRACE_S
 from zbuild.sandbox.bubblewrap import FILTER_DESCRIPTOR, RELEASE_DESCRIPTOR, STATUS_DESCRIPTOR
 from zbuild.sandbox.command_watch import processor_time_s
 from zbuild.sandbox.confinement import Bounds
@@ -220,8 +220,11 @@ class RunningCommand:
 
 
 def _own_peak_kib() -> int:
-    """What the kernel counts for every process that this one starts: its own pages, until the exec."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """What the kernel counts for every process that this one starts: its own pages, until the exec.
+
+    It adds up pages in batches for each processor, so two readings of one number may differ by some.
+    """
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + MIB // KIB
 
 
 def start(spawn: Spawn, now_s: float) -> RunningCommand:
