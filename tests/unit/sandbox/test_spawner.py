@@ -102,7 +102,7 @@ def test_exit_code_output_and_usage(driver: SpawnerDriver) -> None:
     assert (exited.is_killed, exited.is_timed_out, exited.limit, exited.error) == (False, False, "", "")
     assert 0 < exited.user_s + exited.system_s < 10
     assert exited.wall_s > 0
-    assert exited.peak_memory_bytes == 0, "less than the spawner's own cannot be told"
+    assert exited.peak_memory_bytes < 8 * MIB, "not the spawner's own"
 
 
 def test_death_by_signal_is_128_and_its_number(driver: SpawnerDriver) -> None:
