@@ -487,3 +487,15 @@ UNKNOWN_DURATION_S = 1.0
 
 DRAIN_S = 60.0
 """How long a worker that drains lets commands run; what then still runs is given back. systemd kills after 90 s."""
+
+DIFFERENCE_BLOCK_BYTES = 64 * KIB
+"""Two files are compared in pieces of this size, at memory speed; only the one that differs is gone through by byte."""
+
+DIFFERENCE_EXCERPT_BYTES = 32
+"""What is shown of each file where they differ: 96 columns as hexadecimal digits."""
+
+WORKERS_AWAITED_S = 2.0
+"""How long ``zbuild verify`` waits for a second worker of a farm that stands: one that restarts is back in a second."""
+
+STATUS_REPEAT_S = 0.1
+"""How often ``zbuild verify`` asks who is there while it waits for workers: they take 0.3 to 1 s to start."""

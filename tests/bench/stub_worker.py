@@ -74,7 +74,7 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
         StubExecutor(),
         BlobLink(blobs, wakeup),
         Processes(spawner),
-        Platform(Toolchain(None), wakeup),
+        Platform(Toolchain(None), wakeup, {}),
         MachineLoad(cache_dir),
         IdleEviction(Evictor(blobs, 1 << 40, lambda _digest: False)),
         wakeup,

@@ -13,6 +13,7 @@ COMMANDS = {
     "build": ("zbuild.cli.build", "build targets of a build.ninja on a farm; takes ninja's flags"),
     "exec": ("zbuild.cli.execute", "run one command on a farm"),
     "doctor": ("zbuild.cli.doctor", "see whether zbuild can work on this machine"),
+    "verify": ("zbuild.cli.verify", "run the commands of targets twice, on different workers, and compare"),
     "status": ("zbuild.cli.status", "show a farm's workers, queue and cache"),
 }
 """Command -> (module with a ``main(arguments) -> exit code``, what it does)."""

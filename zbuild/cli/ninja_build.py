@@ -5,35 +5,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
+from zbuild.cli.graph_loading import leaf_inputs, load_graph
 from zbuild.client.console import Console
 from zbuild.client.summary import Summary
 from zbuild.config import ClientConfig
-from zbuild.errors import ExitCode, ManifestError
+from zbuild.errors import ExitCode
 from zbuild.limits import IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB
-from zbuild.ninja import build_log, deps_log
-from zbuild.ninja.build_log import BuildLog
-from zbuild.ninja.deps_log import DepsLog
+from zbuild.ninja import build_log
 from zbuild.ninja.dirty import DirtyScan
 from zbuild.ninja.disk import RealDisk
 from zbuild.ninja.execution import remove_lock
 from zbuild.ninja.graph import Graph
-from zbuild.ninja.manifest import load_manifest
 from zbuild.ninja.node import Node
 from zbuild.ninja.plan import Plan
 from zbuild.ninja.regenerate import check_tries, is_manifest_remade, plan_manifest
 from zbuild.ninja.status import DEFAULT_FORMAT, Progress
 from zbuild.ninja.target import find_targets
-from zbuild.ninja.version import build_log_version
 
 if TYPE_CHECKING:
     from zbuild.cli.farm_choice import FarmChoice
-
-_FALLBACK_NINJA_VERSION = "1.11"
-"""Whose log format a new log gets where no ninja is installed: the oldest that every ninja since 2022 reads."""
 
 
 class NinjaBuild:
@@ -88,15 +80,8 @@ class NinjaBuild:
         return int(ExitCode.OK)
 
     def _load(self) -> tuple[Graph, DirtyScan]:
-        graph = load_manifest(self._disk, self._flags.file, self._warn)
-        log_path = graph.log_path(build_log.FILE_NAME)
-        log = BuildLog(self._disk, log_path, _new_log_version(log_path))
-        deps = DepsLog(self._disk, graph.log_path(deps_log.FILE_NAME), graph)
-        for warning in (log.warning, deps.warning):
-            if warning:
-                self._warn(warning)
         explain = self._explain if "explain" in self._flags.debug else None
-        return graph, DirtyScan(graph, self._disk, log, deps, explain)
+        return load_graph(self._disk, self._flags.file, self._warn, explain)
 
     def _warn(self, text: str) -> None:
         self._console.message(f"zbuild: warning: {text}")
@@ -116,7 +101,7 @@ class NinjaBuild:
         jobs = self._flags.jobs if self._flags.jobs is not None else self._config.parallelism or None
         parallelism = jobs if jobs else _default_parallelism() if jobs is None else 1_000_000
         if self._choice is None:
-            leaves = _leaf_inputs(graph)
+            leaves = leaf_inputs(graph)
             self._choice = FarmChoice(
                 self._flags,
                 self._config,
@@ -176,10 +161,6 @@ class NinjaBuild:
         return int(ExitCode.OK)
 
 
-def _leaf_inputs(graph: Graph) -> list[str]:
-    return [node.path for node in graph.nodes.values() if node.in_edge is None]
-
-
 def _default_parallelism() -> int:
     """ninja's guess (GuessParallelism in src/ninja.cc)."""
     processors = len(os.sched_getaffinity(0))
@@ -195,15 +176,3 @@ def _in_flight(jobs: int | None, *, is_own_farm: bool) -> int:
     if jobs == 1:
         return 1
     return min(IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB * jobs) if jobs and not is_own_farm else IN_FLIGHT_EDGES
-
-
-def _new_log_version(path: str) -> int:
-    """The version of a log that does not exist yet: what the ninja on PATH writes. One that exists keeps its own."""
-    ninja = None if os.path.exists(path) else shutil.which("ninja")
-    if ninja is None:
-        return build_log_version(_FALLBACK_NINJA_VERSION)
-    asked = subprocess.run([ninja, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    try:
-        return build_log_version(asked.stdout.strip())
-    except (ManifestError, ValueError):
-        return build_log_version(_FALLBACK_NINJA_VERSION)

@@ -17,6 +17,7 @@ from zbuild.errors import BadInput
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import MEMORY_SHARE, STAGES_PER_SLOT
 from zbuild.log import Log
+from zbuild.model.action import worker_property
 from zbuild.model.capabilities import Capabilities, capabilities_of
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
 from zbuild.readiness import Readiness
@@ -74,7 +75,10 @@ def assemble(
     toolchain = Toolchain(os.path.join(directory, "toolchain"))
     ceiling = ceiling_of(config)
     wakeup = Wakeup()
-    platform = Platform(toolchain, wakeup)
+    worker_id = _worker_id(os.path.join(directory, "worker-id"))
+    fixed = {key: toolchain.evaluate_property(key) or "" for key in ("arch", "os")}
+    fixed.update([worker_property(worker_id)])
+    platform = Platform(toolchain, wakeup, fixed)
     processes = Processes(spawner)
     blob_link = BlobLink(blobs, wakeup)
     surroundings = WorkerSurroundings(SharedBlobs(blobs) if blob_directory else blob_link, processes, platform)
@@ -94,11 +98,11 @@ def assemble(
         role=Role.WORKER,
         name=name,
         incarnation=secrets.randbits(63),
-        worker_id=_worker_id(os.path.join(directory, "worker-id")),
+        worker_id=worker_id,
         slots=slots,
         queue_limit=slots + config.local_queue_size,
         sandbox=level.value,
-        platform=tuple((key, toolchain.evaluate_property(key) or "") for key in ("arch", "os")),
+        platform=tuple(sorted(fixed.items())),
         ceiling=ceiling,
         limits=choice.mechanism.value,
     )

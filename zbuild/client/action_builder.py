@@ -9,7 +9,7 @@ from zbuild.inputs.analysis import Remote
 from zbuild.inputs.file_digests import FileDigests
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import ACTION_INPUTS
-from zbuild.model.action import Action, ActionId, InputSpec, check_disjoint, encode_action
+from zbuild.model.action import Action, ActionId, InputSpec, check_disjoint, encode_action, worker_property
 from zbuild.model.capabilities import Capabilities
 
 
@@ -37,8 +37,11 @@ class ActionBuilder:
         self._capabilities = capabilities
         self._joins_stderr = joins_stderr
 
-    def build(self, analysis: Remote) -> tuple[ActionId, bytes, dict[Digest, str | bytes]]:
+    def build(self, analysis: Remote, worker_id: int = 0) -> tuple[ActionId, bytes, dict[Digest, str | bytes]]:
         """The action's id, its encoded form, and where the bytes of each input are: a user path, or the bytes.
+
+        Args:
+            worker_id: the worker that alone may run it, and past the action cache; 0 for any, by way of the cache.
 
         Raises:
             BadInput: an input is too many, is no file any more, or is an output as well.
@@ -58,11 +61,14 @@ class ActionBuilder:
             sources[digest] = data
             inputs.append(InputSpec(canonical, digest, False))
         inputs.sort(key=lambda spec: spec.path)
+        properties = [(name, self._property(name)) for name in analysis.properties]
+        if worker_id:
+            properties.append(worker_property(worker_id))
         action = Action(
-            platform=tuple((name, self._property(name)) for name in sorted(analysis.properties)),
+            platform=tuple(sorted(properties)),
             sandbox=self._sandbox,
             capabilities=self._capabilities,
-            is_cacheable=analysis.is_cacheable,
+            is_cacheable=analysis.is_cacheable and not worker_id,
             arguments=analysis.arguments,
             environment=analysis.environment,
             working_directory=analysis.working_directory,

@@ -26,6 +26,7 @@ from zbuild.protocol.messages import (
     Keepalive,
     Refused,
     Status,
+    StatusRequest,
     Submission,
     Submit,
     ToClient,
@@ -99,6 +100,10 @@ class FarmCore:
         cancelled = ActionResult(status=ResultStatus.CANCELLED, message="the build gave it up")
         finished = [FinishedAction(action, cancelled, False, 0) for action in actions if action in self._awaited]
         return [event for each in finished for event in self._finished(each)]
+
+    def ask_status(self) -> None:
+        """A Status will answer."""
+        self._send(StatusRequest())
 
     def leave(self) -> None:
         self._send(Goodbye())
@@ -181,7 +186,7 @@ class FarmCore:
         self._to_submit.pop(finished.action, None)
         return [ActionFinished(finished)]
 
-    def _send(self, message: Hello | Cancel | Goodbye | Keepalive) -> None:
+    def _send(self, message: Hello | Cancel | Goodbye | Keepalive | StatusRequest) -> None:
         self._outgoing.append(Send(message))
 
 

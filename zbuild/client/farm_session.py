@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from zbuild.client.action_builder import ActionBuilder
 from zbuild.client.farm import ActionFinished, Connected, FarmCore, FarmState
 from zbuild.client.link import FarmLink
+from zbuild.client.output_file import FileSink, MemorySink
 from zbuild.client.remote_actions import RemoteActions
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
-from zbuild.errors import FarmUnreachable
+from zbuild.digest import Digest
+from zbuild.errors import FarmUnreachable, ZbuildError
 from zbuild.inputs.analysis import AnalysisContext, CommandDescription, Local, LocalReason, Remote, analyse
 from zbuild.inputs.file_digests import FileDigests
 from zbuild.inputs.roots import Roots
@@ -76,6 +78,7 @@ class FarmSession:
         self._began_s = 0.0
         self._is_connected = False
         self._state: BuildState | None = None
+        self._status: Status | None = None
         self._next_check_s = 0.0
         self._shared: SharedTransfer | None = None
 
@@ -112,6 +115,26 @@ class FarmSession:
         """
         self._begun().start(key, request)
 
+    def ask_status(self) -> None:
+        """Have the broker say who is there. Raises as ``start``."""
+        self._begun()
+        if self._link is not None:
+            self._link.farm.ask_status()
+            self.flush()
+
+    def take_status(self) -> Status | None:
+        """What the broker has answered since the last call; None for nothing."""
+        status, self._status = self._status, None
+        return status
+
+    def read(self, digest: Digest, sink: MemorySink | FileSink, done: Callable[[ZbuildError | None], None]) -> None:
+        """See RemoteActions.read."""
+        self._begun().read(digest, sink, done)
+
+    def user_path(self, path: str, analysis: Remote) -> str:
+        """The user's spelling of a path of the sandbox that ``analysis`` was made for."""
+        return self._context_for(analysis).roots.to_user(path)
+
     def flush(self) -> None:
         """Send what was started."""
         if self._link is not None and self._actions is not None:
@@ -137,7 +160,7 @@ class FarmSession:
                 case FarmState():
                     self._state = event.state
                 case Status():
-                    continue
+                    self._status = event
                 case _:
                     actions.transferred(event)
         if not self._is_connected and now_s - self._began_s > CONNECT_S:

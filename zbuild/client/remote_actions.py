@@ -59,6 +59,7 @@ class RemoteActions:
         self._next_token = 1
         self._fetches: dict[Digest, deque[tuple[RemoteJob, Sink]]] = {}
         self._outcomes: list[RemoteOutcome] = []
+        self._reads: dict[Digest, Callable[[ZbuildError | None], None]] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -88,6 +89,10 @@ class RemoteActions:
                 self._found_absent(event)
             case Uploaded():
                 self._now_stored(event.digest)
+            case Fetched() if event.digest in self._reads:
+                self._reads.pop(event.digest)(None)
+            case FetchFailed() if event.digest in self._reads:
+                self._reads.pop(event.digest)(event.error)
             case Fetched():
                 self._fetched(event.digest)
             case FetchFailed():
@@ -95,6 +100,11 @@ class RemoteActions:
             case UploadFailed():
                 for job in self._wanting.pop(event.digest, []):
                     self._upload_failed(job, event.error)
+
+    def read(self, digest: Digest, sink: Sink, done: Callable[[ZbuildError | None], None]) -> None:
+        """Fetch one blob for its own sake, while no edge is under way. ``done`` is told why it failed, or None."""
+        self._reads[digest] = done
+        self._transfer.fetch(digest, sink)
 
     def take_outcomes(self) -> list[RemoteOutcome]:
         """The edges that have ended since the last call."""
@@ -109,7 +119,7 @@ class RemoteActions:
 
     def _prepare(self, job: RemoteJob) -> None:
         try:
-            job.action, job.body, job.sources = self._builder.build(job.analysis)
+            job.action, job.body, job.sources = self._builder.build(job.analysis, job.request.worker_id)
         except ZbuildError as error:
             self._end(job, exit_code=1, error=str(error), error_code=error.code)
             return
@@ -170,12 +180,16 @@ class RemoteActions:
 
     def _fetch(self, job: RemoteJob, result: ActionResult) -> None:
         try:
-            sinks = job.files.open(
-                result,
-                job.request.depfile,
-                job.request.is_restat,
-                job.analysis,
-                self._context_for(job.analysis),
+            sinks = (
+                job.files.open_printed(result)
+                if job.request.worker_id
+                else job.files.open(
+                    result,
+                    job.request.depfile,
+                    job.request.is_restat,
+                    job.analysis,
+                    self._context_for(job.analysis),
+                )
             )
         except ZbuildError as error:
             self._end(job, exit_code=1, error=str(error), error_code=error.code)

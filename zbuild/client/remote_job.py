@@ -55,6 +55,8 @@ class RemoteRequest(msgspec.Struct, frozen=True):
         depfile: absolute user path of the depfile among the outputs; empty for none.
         is_restat: outputs that come back unchanged keep their modification time.
         with_own_paths: the same command analysed with the user's own paths in place of canonical ones.
+        worker_id: the worker that alone may run it. Then it is run even if the result is known, nothing is
+            published, and the outputs stay in the store. 0: any worker.
     """
 
     analysis: Remote
@@ -63,6 +65,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
     depfile: str = ""
     is_restat: bool = False
     with_own_paths: Callable[[], Remote | Local] | None = None
+    worker_id: int = 0
 
 
 class RemoteOutcome(msgspec.Struct, frozen=True):

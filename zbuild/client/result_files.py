@@ -47,13 +47,7 @@ class ResultFiles:
             OutputMissing: it lacks one that the action did declare, or one would be written through a symlink.
         """
         self._context = context
-        wanted: list[tuple[Digest, Sink]] = []
-        if result.stdout.size_bytes:
-            self._stdout = MemorySink(result.stdout)
-            wanted.append((result.stdout, self._stdout))
-        if result.stderr.size_bytes:
-            self._stderr = MemorySink(result.stderr)
-            wanted.append((result.stderr, self._stderr))
+        wanted = self.open_printed(result)
         if result.status is not ResultStatus.SUCCESS:
             return wanted
         _check_declared(result, analysis, context)
@@ -71,6 +65,17 @@ class ResultFiles:
                 self._files.append((path, sink))
                 self._digests.append((path, output.digest))
                 wanted.append((output.digest, sink))
+        return wanted
+
+    def open_printed(self, result: ActionResult) -> list[tuple[Digest, Sink]]:
+        """As ``open``, for what the command has printed alone."""
+        wanted: list[tuple[Digest, Sink]] = []
+        if result.stdout.size_bytes:
+            self._stdout = MemorySink(result.stdout)
+            wanted.append((result.stdout, self._stdout))
+        if result.stderr.size_bytes:
+            self._stderr = MemorySink(result.stderr)
+            wanted.append((result.stderr, self._stderr))
         return wanted
 
     @property

@@ -24,6 +24,11 @@ ACTION_FORMAT = "zbuild-action-3"
 """Part of every ActionId. A change in what an action means, or in how it is run, changes this."""
 
 
+def worker_property(worker_id: int) -> tuple[str, str]:
+    """The platform property that one worker alone has. An action that requires it runs there or nowhere."""
+    return "worker", f"{worker_id:x}"
+
+
 class Priority(enum.IntEnum):
     """The seed's four classes. Between builds, a higher class is always served first."""
 

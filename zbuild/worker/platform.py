@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import gevent
 import gevent.lock
@@ -16,15 +17,19 @@ from zbuild.transport.green import Wakeup
 class Platform:
     """Property values, found on demand. Finding one can take a second, so it happens in a thread.
 
+    Args:
+        fixed: name -> value of what is the worker's own and no tool's.
+
     Attributes:
         values: name -> value of every property that was asked for so far; "" for none.
         news: values found or changed that the broker has not been told.
     """
 
-    def __init__(self, toolchain: Toolchain, wakeup: Wakeup) -> None:
+    def __init__(self, toolchain: Toolchain, wakeup: Wakeup, fixed: Mapping[str, str]) -> None:
         self.values: dict[str, str] = {}
         self.news: dict[str, str] = {}
         self._toolchain = toolchain
+        self._fixed = fixed
         self._wakeup = wakeup
         self._thread = gevent.threadpool.ThreadPool(1)
         self._is_checking = gevent.lock.BoundedSemaphore(1)
@@ -69,7 +74,7 @@ class Platform:
         self._toolchain.save()
 
     def _evaluate(self, names: tuple[str, ...]) -> dict[str, str]:
-        return {name: self._toolchain.evaluate_property(name) or "" for name in names}
+        return {name: self._fixed.get(name) or self._toolchain.evaluate_property(name) or "" for name in names}
 
     def _reevaluate(self, names: tuple[str, ...]) -> dict[str, str]:
         self._toolchain.revalidate()
