@@ -499,3 +499,6 @@ WORKERS_AWAITED_S = 2.0
 
 STATUS_REPEAT_S = 0.1
 """How often ``zbuild verify`` asks who is there while it waits for workers: they take 0.3 to 1 s to start."""
+
+SEARCHED_ENTRIES = 20_000
+"""Files and directories that are looked through for the name that a failed command complains of: about 0.1 s."""

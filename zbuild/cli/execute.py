@@ -65,7 +65,7 @@ def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
         poller = Poller()
         poller.register(choice.signals.descriptor)
         session.register(poller)
-        session.start(0, RemoteRequest(analysis=analysis, weight_s=0.0, expected_s=1.0))
+        session.start(0, RemoteRequest(analysis=analysis, weight_s=0.0, expected_s=1.0, has_all_inputs=True))
         session.flush()
         while True:
             until_s = session.next_deadline_s() - time.monotonic()
@@ -80,6 +80,8 @@ def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
                 sys.stderr.flush()
                 if outcome.error:
                     print(f"zbuild: error: {outcome.error}", file=sys.stderr)
+                for path in map(os.path.relpath, outcome.undeclared):
+                    print(f"zbuild: error: undeclared input: {path} is here; add --input {path}", file=sys.stderr)
                 if outcome.error_code:
                     from zbuild.errors import exit_code_of
 

@@ -117,6 +117,7 @@ class NinjaBuild:
             keeps_depfile="keepdepfile" in self._flags.debug,
             keeps_rspfile="keeprsp" in self._flags.debug,
             is_explained="explain" in self._flags.debug,
+            manifest=self._flags.file,
         )
         progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
         build = Build(

@@ -12,8 +12,9 @@ from zbuild.client.edge_description import describe
 from zbuild.client.farm_session import FarmSession
 from zbuild.client.local_process import LocalOutcome, LocalProcesses
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
+from zbuild.client.repeat_reason import reason_to_repeat_here
 from zbuild.client.summary import Summary
-from zbuild.errors import ExitCode, ManifestError, OutputMissing, exit_code_of
+from zbuild.errors import ExitCode, ManifestError, exit_code_of
 from zbuild.inputs.analysis import Local, Remote
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.limits import ANALYSED_AT_ONCE, SILENCE_S
@@ -36,6 +37,7 @@ class BuildOptions(NamedTuple):
         failures_allowed: the build stops after so many failures; 0 for never.
         is_verbose: progress shows commands instead of descriptions.
         keeps_depfile, keeps_rspfile: ninja's -d keepdepfile and keeprsp.
+        manifest: the file of the graph; what must be declared is said in the language of its generator.
         is_explained: -d explain, which also says of each edge why it runs on this machine.
     """
 
@@ -46,16 +48,18 @@ class BuildOptions(NamedTuple):
     keeps_depfile: bool = False
     keeps_rspfile: bool = False
     is_explained: bool = False
+    manifest: str = ""
 
 
 class _Running:
-    """An edge that has been started."""
+    """An edge that has been started. ``needed``: files that it failed for want of on the farm."""
 
     def __init__(self, edge: Edge, start_ms: int, begin_mtime_ns: int) -> None:
         self.edge = edge
         self.start_ms = start_ms
         self.begin_mtime_ns = begin_mtime_ns
         self.local_reason = ""
+        self.needed: tuple[str, ...] = ()
 
 
 class Build:
@@ -243,9 +247,10 @@ class Build:
             return
         self._summary.restaged += outcome.rounds
         self._summary.retried += max(0, outcome.attempts - 1 - outcome.rounds)
-        reason = _reason_to_repeat_here(outcome)
+        reason = reason_to_repeat_here(outcome)
         if reason and not self._has_stopped:
             running.local_reason = reason
+            running.needed = outcome.undeclared or outcome.suspected
             said = (outcome.stdout + outcome.stderr).decode("utf-8", "replace").strip()
             self._explain_local(running.edge, outcome.error or said)
             self._queue_local(outcome.key)
@@ -256,6 +261,7 @@ class Build:
         if outcome.exit_code:
             self._fail(outcome.key, outcome.stdout, outcome.error, outcome.exit_code, outcome.error_code)
             return
+        self._report_undeclared(running.edge, outcome.undeclared, ran_here=False)
         run_s = outcome.result.resources.run_s if outcome.result is not None else 0.0
         self._succeed(outcome.key, outcome.stdout, int(run_s * 1000) if outcome.is_cached else None)
 
@@ -274,7 +280,21 @@ class Build:
         if outcome.exit_code:
             self._fail(outcome.key, outcome.output, "", outcome.exit_code)
         else:
+            self._report_undeclared(edge, running.needed, ran_here=True)
             self._succeed(outcome.key, outcome.output, None)
+
+    def _report_undeclared(self, edge: Edge, files: tuple[str, ...], *, ran_here: bool) -> None:
+        if not files:
+            return
+        from zbuild.client.undeclared_reads import UndeclaredReads
+
+        root, deps_log = self._session.source_root, self._plan.scan.deps_log
+        reads = UndeclaredReads(self._graph, deps_log, self._options.manifest, root)
+        read = reads.found(edge, files, ran_here=ran_here)
+        if read is not None:
+            self._summary.undeclared.append(read)
+            if self._options.is_verbose:
+                self._console.message(read.line())
 
     def _succeed(self, key: int, output: bytes, duration_ms: int | None) -> None:
         """``duration_ms``: how long the command took when it last ran, for a cache hit."""
@@ -373,24 +393,3 @@ class Build:
     def _show_wait(self) -> None:
         self._last_shown_s = time.monotonic()
         self._console.message(f"zbuild: waiting: {self._session.waiting_for()}, {len(self._local)} running here")
-
-
-def _reason_to_repeat_here(outcome: RemoteOutcome) -> str:
-    """Why a command that failed in the sandbox is run again where it has all files; empty when its verdict is final.
-
-    The inputs of a tool are guessed from its command line, and those of a compile can be guessed wrong. And ninja
-    minds neither an output that is not made nor a link that takes an hour.
-    """
-    from zbuild.inputs.missing_inputs import names_missing_file
-
-    if outcome.result is not None and outcome.result.status is ResultStatus.TIMEOUT:
-        return "ran longer than the farm allows"
-    if outcome.error_code == OutputMissing.code:
-        return "did not make all its outputs in the sandbox"
-    if not outcome.exit_code or outcome.error_code:
-        return ""
-    if outcome.analysis.has_tool:
-        return "failed in the sandbox, perhaps for want of an undeclared input"
-    if names_missing_file(outcome.stdout + outcome.stderr):
-        return "found no such file in the sandbox"
-    return ""

@@ -122,6 +122,11 @@ class FarmSession:
             self._link.farm.ask_status()
             self.flush()
 
+    @property
+    def source_root(self) -> str:
+        """The directory that holds the sources, absolute."""
+        return self._context.roots.source_root
+
     def take_status(self) -> Status | None:
         """What the broker has answered since the last call; None for nothing."""
         status, self._status = self._status, None

@@ -273,14 +273,22 @@ class RemoteActions:
         """Send a failed edge again if its output names files that exist here but were not sent."""
         if job.input_rounds >= MISSING_INPUT_ROUNDS:
             return False
-        from zbuild.inputs.missing_inputs import missing_paths
+        from zbuild.inputs.missing_inputs import missing_names, missing_paths
+        from zbuild.inputs.name_search import files_called
 
         context = self._context_for(job.analysis)
         directories = tuple(context.roots.to_canonical(path) for path in job.analysis.search_directories)
-        named = missing_paths(job.files.stdout + job.files.stderr, job.analysis.working_directory, directories)
+        said = job.files.stdout + job.files.stderr
+        named = missing_paths(said, job.analysis.working_directory, directories)
         found = [context.roots.to_user(path) for path in named]
         analysis = with_more_inputs(job.analysis, found, context)
         if analysis is job.analysis:
+            if job.analysis.has_tool:
+                names = [name for name in missing_names(said) if not name.startswith("/")]
+                job.suspected = [path for path in files_called(names, context) if path not in job.analysis.inputs]
+            return False
+        job.undeclared += [path for path in found if path in analysis.inputs.keys() - job.analysis.inputs.keys()]
+        if job.request.has_all_inputs:
             return False
         job.input_rounds += 1
         job.files.discard()
@@ -317,6 +325,8 @@ class RemoteActions:
             is_cached=job.is_cached,
             attempts=job.attempts,
             rounds=job.input_rounds,
+            undeclared=tuple(job.undeclared),
+            suspected=tuple(job.suspected),
             analysis=job.analysis,
             result=job.result,
         )

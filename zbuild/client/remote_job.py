@@ -57,6 +57,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
         with_own_paths: the same command analysed with the user's own paths in place of canonical ones.
         worker_id: the worker that alone may run it. Then it is run even if the result is known, nothing is
             published, and the outputs stay in the store. 0: any worker.
+        has_all_inputs: it is not sent again with files that its failure names.
     """
 
     analysis: Remote
@@ -66,6 +67,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
     is_restat: bool = False
     with_own_paths: Callable[[], Remote | Local] | None = None
     worker_id: int = 0
+    has_all_inputs: bool = False
 
 
 class RemoteOutcome(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
         error: why the farm could not run it; empty when the exit code is the command's own.
         attempts: leases that it took; 0 for a cache hit.
         rounds: times that it was sent again with more inputs.
+        undeclared: absolute user paths of files that a failure named, that are here and that were not sent at first.
+        suspected: those that a last failure may have meant: of the same name, at another place.
     """
 
     key: int
@@ -88,6 +92,8 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
     is_cached: bool
     attempts: int
     rounds: int
+    undeclared: tuple[str, ...]
+    suspected: tuple[str, ...]
     analysis: Remote
     result: ActionResult | None
 
@@ -112,6 +118,8 @@ class RemoteJob:
         self.pending: set[Digest] = set()
         self.upload_rounds = 0
         self.input_rounds = 0
+        self.undeclared: list[str] = []
+        self.suspected: list[str] = []
         self.attempts = 0
         self.is_cached = False
         self.result: ActionResult | None = None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zbuild.client.undeclared_read import UndeclaredRead
 
 
 class Summary:
@@ -14,6 +18,7 @@ class Summary:
         remote: edges that the farm answered, cache hits included.
         local: edges that ran here, outside the farm; ``local_reasons`` says why, by reason.
         retried: attempts beyond the first, after the loss of a worker or a failure of the farm.
+        undeclared: commands that needed files which their edges do not declare.
         restaged: times that an action was sent again because its failure named a further input.
         stolen: actions that moved from one worker to another; 0 as long as workers do not steal.
     """
@@ -28,6 +33,7 @@ class Summary:
         self.local_reasons: Counter[str] = Counter()
         self.failed = 0
         self.retried = 0
+        self.undeclared: list[UndeclaredRead] = []
         self.restaged = 0
         self.stolen = 0
         self.uncacheable_reasons: Counter[str] = Counter()
@@ -45,6 +51,8 @@ class Summary:
         ]
         if self.restaged:
             parts.append(f"{self.restaged} sent again with more inputs")
+        if self.undeclared:
+            parts.append(f"{len(self.undeclared)} read undeclared files (-v says which)")
         if self.uncacheable_reasons:
             parts.append(f"{self.uncacheable_reasons.total()} not cacheable")
         if self.failed:
@@ -66,6 +74,7 @@ class Summary:
                 "failed": self.failed,
                 "retried": self.retried,
                 "restaged": self.restaged,
+                "undeclared": [each._asdict() for each in self.undeclared],
                 "stolen": self.stolen,
                 "uncacheable_reasons": dict(sorted(self.uncacheable_reasons.items())),
                 "wall_seconds": round(self.wall_seconds, 3),

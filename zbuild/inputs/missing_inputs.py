@@ -69,8 +69,19 @@ def missing_paths(output: bytes, working_directory: str, search_directories: Ite
     ``output`` and all paths are in one spelling, the sandbox's or the user's. A relative name is looked for in
     ``working_directory`` and in each of ``search_directories``: those of -I and -L, and of the scripts that are run.
     """
-    text = _COLOUR.sub("", output[-limits.MISSING_OUTPUT_BYTES :].decode("utf-8", "replace"))
     directories = [working_directory, *search_directories]
+    found: dict[str, None] = {}
+    for name in missing_names(output):
+        for directory in directories if name[:1] != "/" else ["/"]:
+            path = absolute(name, directory)
+            if path != directory and name not in ("", ".", ".."):
+                found[path] = None
+    return list(found)[: limits.MISSING_PATHS]
+
+
+def missing_names(output: bytes) -> list[str]:
+    """Names of files, absolute or relative to nobody knows what, in the order of the messages that complain of them."""
+    text = _COLOUR.sub("", output[-limits.MISSING_OUTPUT_BYTES :].decode("utf-8", "replace"))
     names: dict[str, int] = {}
     for pattern in _PATTERNS:
         for match in pattern.finditer(text):
@@ -83,10 +94,4 @@ def missing_paths(output: bytes, working_directory: str, search_directories: Ite
     for match in _MODULE.finditer(text):
         stem = match[1].replace(".", "/")
         names.update(dict.fromkeys([f"{stem}.py", f"{stem}/__init__.py"], match.start()))
-    found: dict[str, None] = {}
-    for name in sorted(names, key=lambda name: names[name]):
-        for directory in directories if name[:1] != "/" else ["/"]:
-            path = absolute(name, directory)
-            if path != directory and name not in ("", ".", ".."):
-                found[path] = None
-    return list(found)[: limits.MISSING_PATHS]
+    return sorted(names, key=lambda name: names[name])
