@@ -28,6 +28,7 @@ class Machine(NamedTuple):
     directory: str
     umask: str
     hostname: str
+    groups: str
     environment: Mapping[str, str]
 
     @property
@@ -35,14 +36,17 @@ class Machine(NamedTuple):
         """A command that runs the one in its arguments so, in a UTS namespace of its own."""
         words = [f"{name}={value}" for name, value in self.environment.items()]
         script = f'umask {self.umask}; hostname {self.hostname}; exec "$@"'
-        return ("unshare", "--uts", "env", *words, "sh", "-c", script, "sh")
+        return ("unshare", "--uts", "setpriv", "--groups", self.groups, "env", *words, "sh", "-c", script, "sh")
 
 
-HERE = Machine("here", "0022", "here", {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "USER": "one", "PYTHONHASHSEED": "1"})
+HERE = Machine(
+    "here", "0022", "here", "0", {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "USER": "one", "PYTHONHASHSEED": "1"}
+)
 ELSEWHERE = Machine(
     "a/far/longer/way/down",
     "0077",
     "elsewhere.example",
+    "4,24,27",
     {
         "TZ": "America/St_Johns",
         "LC_ALL": "C.UTF-8",

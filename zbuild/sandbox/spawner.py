@@ -6,6 +6,7 @@ The spawner process is ``python -m zbuild.sandbox.spawner DESCRIPTOR``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -121,6 +122,9 @@ def main(descriptor: int, parent_pid: int) -> None:
     os.set_inheritable(descriptor, False)
     _occupy_low_descriptors()
     os.umask(0o022)
+    with contextlib.suppress(PermissionError):
+        # Only root can give up supplementary groups. A command must neither use nor show those of the worker.
+        os.setgroups([])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop = SpawnLoop(socket.socket(fileno=descriptor))
     prctl.set_name("zbuild-spawner")
