@@ -81,7 +81,7 @@ _SHELL = (
     "ls /",
     "ls -A /tmp | wc -l",
     "cat /etc/passwd /etc/group /etc/hosts /etc/nsswitch.conf",
-    "stat -c '%n %a %u %g %Y' /etc /etc/passwd /etc/group /etc/hosts",
+    "stat -c '%n %a %u %g %Y' /etc/passwd /etc/group /etc/hosts",
     "getent passwd 1000",
     "getent passwd zbuild",
     "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname",

@@ -32,7 +32,8 @@ class Token(NamedTuple):
 
 _BLANK = re.compile(r"(?:[ \t]|\\\n)+")
 _PLAIN_WORD = re.compile(r"[^\s\"'\\$`;&|<>()*?\[#~]+(?=[ \t\n]|\Z)")
-_QUOTED_WORD = re.compile(r"""(?:[^\s"'\\$`;&|<>()*?\[~]+|\\[^\n]|'[^']*'|"(?:[^"\\$`]|\\["\\])*")+(?=[ \t\n]|\Z)""")
+_QUOTED_WORD = re.compile(r"""(?:[^\s"'\\$`;&|<>()*?\[~]++|\\[^\n]|'[^']*'|"(?:[^"\\$`]|\\["\\])*+")++(?=[ \t\n]|\Z)""")
+"""Possessive, or ``a_word_of_forty_letters;`` would be split in all 2**40 ways before it is found to be none."""
 _QUOTES = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _DOUBLE_ESCAPE = re.compile(r'\\(["\\])')
 _OPERATOR = re.compile(r"[0-9]*(?:<<<|<<-?|<>|[<>]&|>>|>\||<|>)|&&|\|\||;;|&>|[;&|()\n]")

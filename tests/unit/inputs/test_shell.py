@@ -138,3 +138,9 @@ def test_nesting_and_length_are_bounded() -> None:
     deep = "a " + "$(b " * (limits.SHELL_NESTING + 2) + ")" * (limits.SHELL_NESTING + 2)
     assert parse(deep, "/w").reason == "deeply nested commands"
     assert parse(";".join(["a 'b'"] * (limits.SHELL_COMMANDS + 1)), "/w").reason == "too many commands"
+
+
+@pytest.mark.parametrize("word", ["x" * 5000, "'q'" * 2000, '"q"' * 2000, "\\q" * 2000])
+def test_a_long_word_before_an_operator_takes_no_longer_than_another(word: str) -> None:
+    """It took seconds for 25 letters and doubled with each further one: the build stood still."""
+    assert len(parse(f"cat {word};cat {word}>out", "/b", {}).commands) == 2
