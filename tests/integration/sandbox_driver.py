@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -9,7 +10,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ import prctl
 from zbuild.model.action import InputSpec, OutputFile, OutputSpec
 from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.launch import to_spawn
-from zbuild.sandbox.spawn_loop import SpawnLoop
+from zbuild.sandbox.spawn_loop import protected_loop
 from zbuild.sandbox.spawn_protocol import Exited
 from zbuild.sandbox.spawner import Spawner
 from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, UNBOUNDED, SandboxLevel, SandboxSpec, StandingLimits
@@ -29,6 +30,7 @@ from zbuild.storage.staging import Stage, StagePlan
 
 BUILD = "/zb/src/zb-build"
 ORDINARY_USER = 65534
+ROOT_USER = 0
 
 
 class Slot:
@@ -41,13 +43,19 @@ class Slot:
     plan: StagePlan
 
     def __init__(
-        self, spawner: Spawner | None, directory: Path, *, number: int = 1, exits_of: Slot | None = None
+        self,
+        spawner: Spawner | None,
+        directory: Path,
+        *,
+        number: int = 1,
+        exits_of: Slot | None = None,
+        system: SystemTree | None = None,
     ) -> None:
         self.spawner = spawner
         self.directory = directory
         self.blobs = BlobDirectory(directory / "blobs", is_durable=False)
         self.stage = Stage(directory / "stage", self.blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
-        self.system = SystemTree(directory / "system")
+        self.system = system or SystemTree(directory / "system")
         self.private = directory / "private"
         self.private.mkdir(exist_ok=True)
         self._last_id = 1_000_000 * number
@@ -146,8 +154,12 @@ def forked_spawner() -> Iterator[Spawner]:
     if pid == 0:
         try:
             ours.close()
+            for name in os.listdir("/proc/self/fd"):
+                # Those of whoever started the tests. The real spawner is started without them.
+                with contextlib.suppress(OSError):
+                    os.set_inheritable(int(name), False)
             prctl.set_child_subreaper(1)
-            SpawnLoop(theirs).run()
+            protected_loop(theirs).run()
         finally:
             os._exit(0)
     theirs.close()
@@ -158,23 +170,28 @@ def forked_spawner() -> Iterator[Spawner]:
         spawner.close()
 
 
-def as_ordinary_user(directory: Path, function: str) -> object:
-    """The result, by way of JSON, of ``function(directory)`` of ordinary_user_actions, called as the user nobody."""
-    from tests.integration import ordinary_user_actions
-
-    os.chown(directory, ORDINARY_USER, ORDINARY_USER)
+def as_user(user_id: int, directory: Path, function: Callable[[Path], object]) -> object:
+    """The result, by way of JSON, of ``function(directory)``, called in a forked process of that user."""
+    os.chown(directory, user_id, user_id)
+    for name in ("ascii", "idna"):
+        # Imported when first used, from where that user may not be able to read.
+        codecs.lookup(name)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([])
-            os.setgid(ORDINARY_USER)
-            os.setuid(ORDINARY_USER)
+            os.close(reader)
+            if user_id != os.getuid():
+                os.setgroups([])
+                os.setgid(user_id)
+                os.setuid(user_id)
+                # Changing the user makes a process a secret to itself; one that was started by him is none.
+                prctl.set_dumpable(1)
             os.chdir("/")
-            result = getattr(ordinary_user_actions, function)(directory)
-            os.write(writer, json.dumps(result).encode())
+            result = function(directory)
+            _write(writer, result)
         except BaseException as error:
-            os.write(writer, json.dumps(f"{type(error).__name__}: {error}").encode())
+            _write(writer, f"{type(error).__name__}: {error}")
         finally:
             os._exit(0)
     os.close(writer)
@@ -182,3 +199,8 @@ def as_ordinary_user(directory: Path, function: str) -> object:
         text = file.read()
     os.waitpid(pid, 0)
     return json.loads(text)
+
+
+def _write(descriptor: int, result: object) -> None:
+    with os.fdopen(descriptor, "w", closefd=False) as file:
+        json.dump(result, file)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sandbox_driver import BUILD, Slot, as_ordinary_user
+from tests.integration import ordinary_user_actions
+from tests.integration.sandbox_driver import BUILD, ORDINARY_USER, Slot, as_user
 from zbuild import digest as digests
 from zbuild.errors import SandboxUnavailable
 from zbuild.sandbox.bubblewrap import probe
@@ -306,7 +307,7 @@ class TestWhereItRuns:
     @pytest.mark.needs("root")
     def test_as_an_ordinary_user(self) -> None:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-            result = as_ordinary_user(Path(directory), "build")
+            result = as_user(ORDINARY_USER, Path(directory), ordinary_user_actions.build)
         assert result == {
             "uid": 65534,
             "exit_code": 0,
@@ -318,7 +319,7 @@ class TestWhereItRuns:
     @pytest.mark.needs("root")
     def test_ordinary_user_removes_directories_without_permissions(self) -> None:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-            assert as_ordinary_user(Path(directory), "reset") == ["kept"]
+            assert as_user(ORDINARY_USER, Path(directory), ordinary_user_actions.reset) == ["kept"]
 
     @pytest.mark.needs("root")
     @pytest.mark.parametrize("parent", ["/root", "/dev/shm", "/tmp"])

@@ -9,11 +9,14 @@ actions pass descriptors through abstract sockets (CVE-2024-27297).
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
+
+import prctl
 
 from zbuild.errors import SandboxUnavailable
 from zbuild.limits import SANDBOX_PROBE_S
@@ -89,6 +92,10 @@ _KERNEL_FILE_SYSTEMS = (
     "/dev/shm",
 )
 
+_TELLING = ("/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
+"""What tells of the host's processes and keys, and needs no capability; /dev/null is mounted over each that this user
+could read, and cannot be opened there. /proc/kcore needs CAP_SYS_RAWIO, and all of /proc is read-only."""
+
 SYSCTLS = (
     "/proc/sys/kernel/unprivileged_userns_clone",
     "/proc/sys/user/max_user_namespaces",
@@ -111,6 +118,8 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
         else:
             argv += ("--ro-bind", system_path.source, system_path.path)
     argv += _KERNEL_FILE_SYSTEMS
+    for path in _masked():
+        argv += ("--ro-bind", "/dev/null", path)
     argv += _granted(spec.capabilities, spec.private_bytes)
     for path in spec.read_only_paths:
         argv += ("--ro-bind", spec.stage_root + path, path)
@@ -138,6 +147,20 @@ def _granted(capabilities: Capabilities, private_bytes: int) -> list[str]:
     for path in capabilities.write_paths:
         options += ("--bind", path, path)
     return options
+
+
+def host_files() -> tuple[str, ...]:
+    """Files of the worker's machine that the processes of every sandbox can get hold of: see own_mounts.
+
+    Raises:
+        SandboxUnavailable: bubblewrap is not installed.
+    """
+    return (find_bubblewrap(), *_DEVICES)
+
+
+@functools.cache
+def _masked() -> tuple[str, ...]:
+    return tuple(path for path in _TELLING if os.access(path, os.R_OK))
 
 
 def find_bubblewrap() -> str:
@@ -176,6 +199,10 @@ def probe(system: tuple[SystemPath, ...], directory: str) -> None:
         system=system,
     )
     _check_devices()
+    if os.geteuid() == 0 and not prctl.cap_effective.sys_admin:
+        raise SandboxUnavailable(
+            "the hermetic sandbox of a worker that runs as root needs CAP_SYS_ADMIN; run it as an ordinary user instead"
+        )
     filter_descriptor = os.open(filter_path(), os.O_RDONLY | os.O_CLOEXEC)
     reader, writer = os.pipe()
     argv = bubblewrap_argv(spec)

@@ -25,12 +25,14 @@ import sys
 import time
 from functools import partial
 
-from zbuild.errors import ProtocolError, SandboxFailed
+from zbuild.errors import ProtocolError, SandboxFailed, SandboxUnavailable
 from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWNER_STOP_S, SPAWNS_RUNNING
+from zbuild.sandbox.bubblewrap import host_files
 from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.confinement import Confinement
 from zbuild.sandbox.limit_mechanism import LimitChoice
 from zbuild.sandbox.output_capture import OutputCapture
+from zbuild.sandbox.own_mounts import protect
 from zbuild.sandbox.reaped_process import ReapedProcess, reap
 from zbuild.sandbox.running_command import RunningCommand, start, unstartable
 from zbuild.sandbox.spawn_protocol import Confine, Decoder, Exited, Kill, Release, Request, Spawn, encode
@@ -42,11 +44,16 @@ _Reaped = dict[int, ReapedProcess]
 
 
 class SpawnLoop:
-    """Serves one worker at the other end of ``control`` until that closes, then ends everything it runs."""
+    """Serves one worker at the other end of ``control`` until that closes, then ends everything it runs.
 
-    def __init__(self, control: socket.socket) -> None:
+    Args:
+        refusal: why sandboxed commands are not run; empty when they are.
+    """
+
+    def __init__(self, control: socket.socket, refusal: str = "") -> None:
         control.setblocking(False)
         self._control = control
+        self._refusal = refusal
         self._decoder = Decoder[Request](Request)
         self._outgoing = bytearray()
         self._by_id: dict[int, RunningCommand] = {}
@@ -137,6 +144,8 @@ class SpawnLoop:
         if is_in_use or len(self._by_id) + len(self._held_plain) >= SPAWNS_RUNNING:
             reason = "its id is in use" if is_in_use else f"{SPAWNS_RUNNING} commands are running"
             self._send(Exited(id=spawn.id, error=f"cannot start {spawn.argv[0]}: {reason}"))
+        elif spawn.is_sandboxed and self._refusal:
+            self._send(Exited(id=spawn.id, error=self._refusal))
         elif spawn.is_held and not spawn.is_sandboxed:
             # There is nothing to make ready.
             self._held_plain[spawn.id] = spawn
@@ -284,6 +293,17 @@ class SpawnLoop:
         for command in list(self._by_id.values()):
             command.is_killed = True
             command.end(now_s)
+
+
+def protected_loop(control: socket.socket) -> SpawnLoop:
+    """The loop that serves ``control``, in a process in which what its sandboxes get hold of is protected."""
+    refusal = ""
+    if os.geteuid() == 0:
+        try:
+            protect(host_files())
+        except SandboxUnavailable as error:
+            refusal = str(error)
+    return SpawnLoop(control, refusal)
 
 
 def _ignore(*_: object) -> None:

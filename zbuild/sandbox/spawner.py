@@ -117,7 +117,7 @@ def main(descriptor: int, parent_pid: int) -> None:
     """Be the spawner: serve the socket ``descriptor`` for the process ``parent_pid``."""
     import prctl
 
-    from zbuild.sandbox.spawn_loop import SpawnLoop
+    from zbuild.sandbox.spawn_loop import protected_loop
 
     os.set_inheritable(descriptor, False)
     _occupy_low_descriptors()
@@ -126,7 +126,7 @@ def main(descriptor: int, parent_pid: int) -> None:
         # Only root can give up supplementary groups. A command must neither use nor show those of the worker.
         os.setgroups([])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    loop = SpawnLoop(socket.socket(fileno=descriptor))
+    loop = protected_loop(socket.socket(fileno=descriptor))
     prctl.set_name("zbuild-spawner")
     prctl.set_child_subreaper(1)
     prctl.set_pdeathsig(signal.SIGTERM)
