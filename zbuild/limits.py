@@ -24,6 +24,10 @@ BATCH_ACTIONS = 256
 ACTION_INPUTS = 20_000
 """Inputs of one action. A larger one is refused by name: its staging would take seconds."""
 
+STAGED_DIRECTORIES = 50_000
+"""Directories of one stage, with all they lie in. Without a bound one message could ask for millions: its paths may
+have 1,500 components each."""
+
 SESSIONS = 4096
 """Peers of one broker: 1,000 workers and 3,000 clients."""
 

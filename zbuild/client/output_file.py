@@ -7,7 +7,7 @@ import os
 
 from blake3 import blake3
 
-from zbuild.digest import Digest
+from zbuild.digest import Digest, of_bytes
 from zbuild.errors import BlobCorrupt, StoreFailed
 from zbuild.limits import FILE_NAME_BYTES
 
@@ -68,6 +68,7 @@ class FileSink:
         self._partial = partial_path(path)
         self._mode = 0o777 if is_executable else 0o666
         self._descriptor = -1
+        self._is_made = False
 
     def write(self, data: bytes) -> None:
         """
@@ -118,14 +119,16 @@ class FileSink:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._partial)
+        if self._is_made:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._partial)
 
     def _open(self) -> None:
         if self._descriptor < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
             self._descriptor = os.open(self._partial, flags, self._mode)
+            self._is_made = True
 
     def _failure(self, error: OSError) -> StoreFailed:
         return StoreFailed(f"cannot write {self._path}: {error.strerror}")
@@ -169,6 +172,26 @@ def make_symlink(target: str, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         os.symlink(target, partial)
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            os.unlink(partial)
+            raise
     except OSError as error:
         raise StoreFailed(f"cannot make the symlink {path}: {error.strerror}") from error
+
+
+def write_file(data: bytes, path: str) -> None:
+    """Make or replace a file in one step; a symlink at ``path`` is replaced, not followed.
+
+    Raises:
+        StoreFailed: the disk refuses.
+    """
+    sink = FileSink(of_bytes(data), path, is_executable=False)
+    try:
+        sink.write(data)
+        sink.commit()
+        sink.publish()
+    except StoreFailed:
+        sink.abort()
+        raise

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
-from zbuild.client.output_file import FileSink, MemorySink, make_symlink
+from zbuild.client.output_file import FileSink, MemorySink, make_symlink, write_file
+from zbuild.client.result_tree import check_result_tree
 from zbuild.digest import Digest
-from zbuild.errors import BadInput, OutputMissing, StoreFailed
 from zbuild.inputs.analysis import AnalysisContext, Remote
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
 
@@ -43,14 +41,13 @@ class ResultFiles:
             is_restat: outputs that are here with the same bytes are left alone.
 
         Raises:
-            BadInput: the result has an output that the action did not declare.
-            OutputMissing: it lacks one that the action did declare, or one would be written through a symlink.
+            BadInput, OutputMissing: see check_result_tree. Nothing has been written then.
         """
         self._context = context
         wanted = self.open_printed(result)
         if result.status is not ResultStatus.SUCCESS:
             return wanted
-        _check_declared(result, analysis, context)
+        check_result_tree(result.outputs, analysis.outputs, context.roots.to_user, context.roots.build_dir)
         marker = CANONICAL_MARKER if analysis.kind == "tool" and not analysis.has_own_paths else b""
         for output in result.outputs:
             path = context.roots.to_user(output.path)
@@ -105,11 +102,7 @@ class ResultFiles:
             make_symlink(target, path)
         if self._depfile is not None:
             path, text = self._depfile
-            try:
-                with open(path, "wb") as file:
-                    file.write(context.roots.unmap_depfile(text.data))
-            except OSError as error:
-                raise StoreFailed(f"cannot write {path}: {error.strerror}") from error
+            write_file(context.roots.unmap_depfile(text.data), path)
 
     def discard(self) -> None:
         """Leave nothing of it behind."""
@@ -120,37 +113,6 @@ class ResultFiles:
         self._digests.clear()
         self._stdout = self._stderr = None
         self._depfile = None
-
-
-def _check_declared(result: ActionResult, analysis: Remote, context: AnalysisContext) -> None:
-    declared = {spec.path for spec in analysis.outputs}
-    present: set[str] = set()
-    for output in result.outputs:
-        if "\0" in output.path or "\0" in output.target:
-            raise BadInput(f"the result has an output with a NUL in its path or target: {output.path[:200]!r}")
-        parents = _with_parents(output.path)
-        owner = next((path for path in parents if path in declared), None)
-        if owner is None:
-            raise BadInput(f"the result has an output that was not asked for: {output.path[:200]}")
-        _check_directories(parents[1 : parents.index(owner) + 1], context)
-        present.add(owner)
-    absent = [spec.path for spec in analysis.outputs if not spec.optional and spec.path not in present]
-    if absent:
-        raise OutputMissing(f"the result lacks {', '.join(absent[:5])}")
-
-
-def _check_directories(paths: list[str], context: AnalysisContext) -> None:
-    """A directory that was collected has no symlink on its way; one here could lead out of the build directory."""
-    for path in paths:
-        if os.path.islink(context.roots.to_user(path)):
-            raise OutputMissing(f"{path} is a directory in the sandbox, and a symlink here")
-
-
-def _with_parents(path: str) -> list[str]:
-    parts = path.split("/")
-    if ".." in parts:
-        return []
-    return ["/".join(parts[:end]) for end in range(len(parts), 1, -1)]
 
 
 def _is_unchanged(context: AnalysisContext, path: str, output: OutputFile) -> bool:

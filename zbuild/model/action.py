@@ -7,6 +7,7 @@ BLAKE3 hash of those bytes is its ActionId, so equal actions have equal ids wher
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -210,6 +211,8 @@ def decode_action(body: bytes) -> Action:
         action = _decode_action(body)
     except UNDECODABLE as error:
         raise BadInput(f"cannot decode an action of {len(body)} B: {error}") from error
+    _check_command(action)
+    _check_digests((entry.path, entry.digest) for entry in action.inputs)
     return _checked_format(action)
 
 
@@ -265,9 +268,13 @@ def decode_result(data: bytes) -> ActionResult:
         BadInput: the bytes are not an ActionResult.
     """
     try:
-        return _decode_result(data)
+        result = _decode_result(data)
     except UNDECODABLE as error:
         raise BadInput(f"cannot decode an action result of {len(data)} B: {error}") from error
+    _check_digests((output.path, output.digest) for output in result.outputs)
+    _check_digests((("stdout", result.stdout), ("stderr", result.stderr)))
+    _check_digests(("missing", digest) for digest in result.missing)
+    return result
 
 
 _H = TypeVar("_H", bound=ActionHeader)
@@ -277,3 +284,24 @@ def _checked_format(header: _H) -> _H:
     if header.format != ACTION_FORMAT:
         raise BadInput(f"an action of format {header.format[:40]!r}, but this zbuild runs {ACTION_FORMAT!r}")
     return header
+
+
+def _check_command(action: Action) -> None:
+    """The kernel takes neither a NUL in a word nor a variable without a name; a spawner that tried would fail."""
+    if not action.arguments:
+        raise BadInput("an action without arguments")
+    for number, word in enumerate(action.arguments):
+        if "\0" in word:
+            raise BadInput(f"argument {number} contains a NUL: {word[:100]!r}")
+    for name, value in action.environment:
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise BadInput(f"environment variable {name[:100]!r}: an empty name, or a NUL or '=' where none can be")
+
+
+def _check_digests(named: Iterable[tuple[str, Digest]]) -> None:
+    """A blob is found by its hash: one of no bytes would be the store's own directory."""
+    for name, digest in named:
+        if len(digest.hash) != HASH_BYTES or digest.size_bytes < 0:
+            raise BadInput(
+                f"the digest of {name[:200]!r} has {len(digest.hash)} B of hash and a size of {digest.size_bytes}"
+            )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable
@@ -30,6 +31,9 @@ from zbuild.errors import BadInput, BlobCorrupt, BlobMissing, StoreFailed
 from zbuild.limits import USE_RESOLUTION_S, USES_BATCH
 from zbuild.storage.blob_files import BLOB_MTIME_NS, EXECUTABLE_SUFFIX, BlobFiles
 from zbuild.storage.blob_writer import BlobWriter
+
+_OWN_ATTRIBUTE = re.compile(r"user\.|system\.posix_acl").match
+"""Attributes that a command can give a file; others, such as security.selinux, are the machine's."""
 
 
 class BlobDirectory:
@@ -85,10 +89,11 @@ class BlobDirectory:
 
         Args:
             is_moved: the file is given away. It is renamed where that is safe (same file system, no other
-                hard link, through which it could still be written) and is gone afterwards in any case.
+                hard link, through which it could still be written, no attributes, which no digest covers) and is
+                gone afterwards in any case.
 
         Raises:
-            BadInput: ``path`` is no regular file.
+            BadInput: ``path`` is no regular file, or another file took its place meanwhile.
             OSError: ``path`` cannot be opened.
             StoreFailed: the disk refused.
         """
@@ -97,7 +102,8 @@ class BlobDirectory:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise BadInput(f"cannot store {path}: it is not a regular file")
-            if is_moved and status.st_nlink == 1 and status.st_dev == self.device:
+            is_plain = status.st_nlink == 1 and not any(map(_OWN_ATTRIBUTE, os.listxattr(descriptor)))
+            if is_moved and is_plain and status.st_dev == self.device:
                 return self._take(path, descriptor, status)
             digest = self._copy_in(descriptor, path)
         finally:
@@ -271,8 +277,12 @@ class BlobDirectory:
         if self.contains(digest):
             os.unlink(path)
             return digest
+        location = self._files.location(digest.hash)
         try:
-            self._files.publish(descriptor, path, self._files.location(digest.hash))
+            self._files.publish(descriptor, path, location)
+            if os.lstat(location).st_ino != status.st_ino:
+                os.unlink(location)
+                raise BadInput(f"cannot store {path}: another file took its place meanwhile")
         except OSError as error:
             self._files.refuse("store", digest, error)
         return digest

@@ -8,18 +8,22 @@ symlink that is itself an output is recorded, never followed. Files are moved, n
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 
 from zbuild.digest import EMPTY
-from zbuild.errors import OutputMissing, StoreFailed
+from zbuild.errors import BadInput, OutputMissing, StoreFailed
 from zbuild.limits import COLLECTED_FILES, NAMES_IN_MESSAGE
 from zbuild.model.action import OutputFile, OutputKind, OutputSpec
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.staging import StagePlan
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_SWAPPED = frozenset({errno.ELOOP, errno.ENOENT, errno.ENXIO})
+"""What opening says when there is a symlink, nothing or a socket where there was a regular file."""
 
 _REFUSED_KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -102,11 +106,15 @@ class _Collection:
     def _add_file(self, parent: int, name: str, path: str, status: os.stat_result) -> None:
         if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
             raise _Refused(f"{path} (set-user-id or set-group-id)")
-        # The kernel resolves this to the very directory that is open, whatever its path is by now.
-        location = f"/proc/self/fd/{parent}/{name}"
         if not status.st_mode & stat.S_IRUSR:
-            os.chmod(location, 0o600)
-        digest = self._blobs.put_file(location, is_moved=True)
+            _make_readable(parent, name)
+        try:
+            # The kernel resolves this to the very directory that is open, whatever its path is by now.
+            digest = self._blobs.put_file(f"/proc/self/fd/{parent}/{name}", is_moved=True)
+        except (OSError, BadInput) as error:
+            if isinstance(error, OSError) and error.errno not in _SWAPPED:
+                raise
+            raise _Refused(f"{path} (replaced while it was collected)") from error
         self.found.append(OutputFile(path, OutputKind.FILE, digest, bool(status.st_mode & stat.S_IXUSR)))
 
     def _add_directory(self, parent: int, name: str, path: str) -> None:
@@ -147,6 +155,16 @@ def _open_chain(root: int, components: Sequence[str], path: str) -> int:
         finally:
             os.close(above)
     return descriptor
+
+
+def _make_readable(parent: int, name: str) -> None:
+    """Let the owner read a file; never what a symlink in its place leads to."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.chmod(f"/proc/self/fd/{descriptor}", 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _text(name: str, path: str) -> str:

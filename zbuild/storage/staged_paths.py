@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from zbuild.errors import BadInput
-from zbuild.limits import FILE_NAME_BYTES, STAGED_PATH_BYTES
+from zbuild.limits import FILE_NAME_BYTES, STAGED_DIRECTORIES, STAGED_PATH_BYTES
 
 _PATH = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[^/\0]+)+", re.DOTALL)
 
@@ -54,13 +54,19 @@ def parent(path: str) -> str:
 
 
 def with_ancestors(directories: Iterable[str]) -> set[str]:
-    """The directories and all that they lie in, without ``/``."""
+    """The directories and all that they lie in, without ``/``.
+
+    Raises:
+        BadInput: naming the one with which they become more than STAGED_DIRECTORIES.
+    """
     found: set[str] = set()
     for directory in directories:
         path = directory
         while path and path not in found:
             found.add(path)
             path = parent(path)
+        if len(found) > STAGED_DIRECTORIES:
+            raise BadInput(f"directory {_quoted(directory)}: more than {STAGED_DIRECTORIES} directories with it")
     return found
 
 

@@ -54,7 +54,7 @@ def test_files_below_a_declared_directory_come_home(tree: BuildTree) -> None:
 
 @pytest.mark.parametrize("path", ["other", "out/../other", "../a.txt"])
 def test_an_output_that_was_not_asked_for_is_refused(tree: BuildTree, path: str) -> None:
-    with pytest.raises(BadInput, match="not asked for"):
+    with pytest.raises(BadInput, match=r"not asked for|contains '\.\.'"):
         bring_home(tree, made(tree, "out"), OutputFile(f"{_root(tree)}/{path}", OutputKind.FILE, of_bytes(DATA)))
     assert not (tree.build / "out").exists()
 

@@ -57,3 +57,7 @@ class StageDriver:
     def directories(self) -> set[str]:
         root = str(self.path / "root")
         return {os.path.join(parent, name)[len(root) :] for parent, names, _ in os.walk(root) for name in names}
+
+    def blobs_on_disk(self) -> list[Path]:
+        """The files of all blobs, whoever knows of them."""
+        return list(Path(self.blobs.path).glob("[0-9a-f][0-9a-f]/*"))
