@@ -4,10 +4,10 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 CHECKED := zbuild tests $(wildcard chaos)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: check format format-check lint types projects tidy unit property sim integration clean
+.PHONY: check format format-check lint types projects tidy unit property sim escape integration clean
 
 # In order of cost: what is cheap to find out fails first.
-check: format-check lint types tidy unit property sim integration
+check: format-check lint types tidy unit property sim escape integration
 
 format:
 	$(PYTHON) -m ruff format $(CHECKED)
@@ -33,6 +33,10 @@ property:
 
 sim:
 	$(PYTEST) tests/sim
+
+# Every known way out of a sandbox, as root and as an ordinary user, with and without one; and trees that lie.
+escape:
+	$(PYTEST) tests/escape tests/malicious
 
 # A registry that cannot be reached is reported here; the tests that need it are then skipped, or fail in CI.
 projects:
