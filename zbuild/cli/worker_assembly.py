@@ -32,7 +32,7 @@ from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.eviction import Evictor
 from zbuild.storage.idle_eviction import IdleEviction
 from zbuild.storage.staging import Stage
-from zbuild.transport.green import Wakeup
+from zbuild.transport.green import Wakeup, fail_fast
 from zbuild.worker.agent import Agent
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.execution import Slot, Workshop
@@ -62,6 +62,7 @@ def assemble(
         SandboxUnavailable: the sandbox level of ``config`` is not to be had on this machine.
         StoreFailed: ``directory`` cannot be used.
     """
+    fail_fast()
     level = SandboxLevel(config.sandbox)
     name = config.name or socket.gethostname()
     slots = config.parallelism or len(os.sched_getaffinity(0))

@@ -8,14 +8,37 @@ owner drains a socket until it would block each time it wakes, also after it has
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import gevent
 import gevent.event
 
+from zbuild.errors import ExitCode
 from zbuild.limits import GREEN_SAFETY_TICK_S
 
 _READABLE = 1
+
+
+def fail_fast() -> None:
+    """From now on this process ends when a greenlet or a callback dies of an error that nobody handles.
+
+    gevent prints such an error and goes on, and whoever waits for the greenlet waits for ever: seen with MemoryError
+    in a worker, whose leases then stayed held. A process that is gone is noticed within milliseconds, and its work
+    is done elsewhere. An error in a thread of a pool is not meant: it is raised where its result is waited for.
+    """
+    hub = gevent.get_hub()
+
+    def handle_error(context: object, kind: type, value: object, traceback: object) -> None:
+        is_of_a_thread = isinstance(context, tuple)  # (the thread's greenlet, what it was to call)
+        if issubclass(kind, hub.NOT_ERROR) or is_of_a_thread:
+            return
+        try:
+            hub.print_exception(context, kind, value, traceback)
+        finally:
+            os._exit(int(ExitCode.INTERNAL))
+
+    hub.handle_error = handle_error
 
 
 class Wakeup:
