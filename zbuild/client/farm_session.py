@@ -169,9 +169,11 @@ class FarmSession:
                 case _:
                     actions.transferred(event)
         if not self._is_connected and now_s - self._began_s > CONNECT_S:
-            raise FarmUnreachable(f"no broker has answered at {link.broker} for {CONNECT_S:g} s")
+            raise FarmUnreachable(f"no broker has answered at {link.broker} for {CONNECT_S:g} s{link.trouble()}")
         if actions and link.farm.silence_s(now_s) > BROKER_SILENCE_S:
-            raise FarmUnreachable(f"the broker at {link.broker} has not answered for {BROKER_SILENCE_S:g} s")
+            raise FarmUnreachable(
+                f"the broker at {link.broker} has not answered for {BROKER_SILENCE_S:g} s{link.trouble()}"
+            )
         if now_s >= self._next_check_s:
             self._check()
             if self._shared is not None:

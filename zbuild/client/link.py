@@ -5,6 +5,7 @@ from __future__ import annotations
 from zbuild.client.farm import Connected, FarmCore, FarmEvent
 from zbuild.errors import ProtocolError
 from zbuild.protocol.codec import encode, to_client
+from zbuild.protocol.messages import ToClient
 from zbuild.storage.shared_transfer import SharedTransfer
 from zbuild.storage.transfer import BlobChannel, Transfer, TransferEvent
 from zbuild.transport.loop import Poller, Socket, drain, new_context
@@ -32,6 +33,8 @@ class FarmLink:
         self._blob_endpoint = ""
         self._epoch = 0
         self._poller: Poller | None = None
+        self._malformed = 0
+        self._last_malformed = ""
 
     @property
     def blobs(self) -> BlobChannel:
@@ -54,20 +57,29 @@ class FarmLink:
     def pump(self, now_s: float) -> list[Event]:
         """Take in what has come, send what is due, and return what it means.
 
+        A message that does not decode is counted and dropped: losing one costs an interval, ending a build costs more.
+
         Raises:
-            ProtocolError: the broker or the store does not speak as it should, or refuses us.
+            VersionMismatch, NoEligibleWorker, ProtocolError: the broker refuses us.
         """
         events: list[Event] = []
         for frames in drain(self._control):
-            if len(frames) != 1:
-                raise ProtocolError(f"a control message of {len(frames)} frames, expected 1")
-            for event in self.farm.receive(to_client.decode(frames[0]), now_s):
+            try:
+                message = self._decoded(frames)
+            except ProtocolError as error:
+                self._count_malformed(error)
+                continue
+            for event in self.farm.receive(message, now_s):
                 if isinstance(event, Connected):
                     events += self._connect(event)
                 events.append(event)
         if self._blobs is not None:
             for frames in drain(self._blobs):
-                events += self._transfer.receive(frames)
+                try:
+                    events += self._transfer.receive(frames)
+                except ProtocolError as error:
+                    self._count_malformed(error)
+                    events += self._transfer.reset(str(error))
             events += self._transfer.expire(now_s)
         if self._shared is not None:
             events += self._shared.take_events()
@@ -94,6 +106,22 @@ class FarmLink:
         if self._blobs is not None:
             self._blobs.close()
         self._context.term()
+
+    def trouble(self) -> str:
+        """What was wrong with messages that came, for the end of a sentence; "" when nothing was."""
+        if not self._malformed:
+            return ""
+        return f"; {self._malformed} of its messages could not be decoded, the last one: {self._last_malformed}"
+
+    @staticmethod
+    def _decoded(frames: list[bytes]) -> ToClient:
+        if len(frames) != 1:
+            raise ProtocolError(f"a control message of {len(frames)} frames, expected 1")
+        return to_client.decode(frames[0])
+
+    def _count_malformed(self, error: ProtocolError) -> None:
+        self._malformed += 1
+        self._last_malformed = str(error)
 
     def _connect(self, event: Connected) -> list[TransferEvent]:
         if self._shared is not None:

@@ -16,7 +16,7 @@ from zbuild.client.output_file import BytesSource, FileSource
 from zbuild.client.remote_job import JobEvent, RemoteJob, RemoteOutcome, RemoteRequest
 from zbuild.client.result_files import Sink
 from zbuild.digest import Digest
-from zbuild.errors import BadInput, BlobMissing, ExitCode, ZbuildError
+from zbuild.errors import BadInput, ExitCode, ZbuildError
 from zbuild.inputs.analysis import AnalysisContext, Remote, with_more_inputs
 from zbuild.limits import INPUT_UPLOAD_ROUNDS, MISSING_INPUT_ROUNDS
 from zbuild.model.action import ActionId, ActionResult, ResultStatus
@@ -242,10 +242,13 @@ class RemoteActions:
             self._end(job, exit_code=1, error=f"cannot upload the inputs: {error}", error_code=error.code)
 
     def _repeat_unfetched(self, job: RemoteJob) -> None:
-        """An output has vanished from the store since it was reported: have it made again."""
+        """An output has vanished from the store, or was spoilt or lost on its way: ask for the action again.
+
+        Its result comes from the cache if the store still has it whole, and otherwise it is made again.
+        """
         error, job.failure = job.failure, None
         job.files.discard()
-        if isinstance(error, BlobMissing) and job.upload_rounds < INPUT_UPLOAD_ROUNDS:
+        if job.upload_rounds < INPUT_UPLOAD_ROUNDS:
             job.upload_rounds += 1
             self._again(job, job.analysis)
         else:
