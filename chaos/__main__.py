@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "--quick", dest="is_full", action="store_false", help="what continuous integration runs (default)"
     )
     size.add_argument("--full", dest="is_full", action="store_true", help="longer runs; with all, more seeds")
+    made.set_defaults(is_full=False)
     made.add_argument("--jobs", type=int, default=4, metavar="N", help="with all: runs at once (default: 4)")
     made.add_argument("--report", dest="has_report", action="store_true", help="with all: write the table of results")
     return made

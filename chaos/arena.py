@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -71,8 +72,8 @@ class Build:
                 process_group=0,
             )
 
-    @property
     def has_ended(self) -> bool:
+        """Whether its process is gone."""
         return self.process.poll() is not None
 
     @property
@@ -128,25 +129,32 @@ class Arena:
         slots: int = 2,
         *,
         has_links: bool = False,
+        has_messages: bool = False,
         host: str = "",
         broker_prefix: tuple[str, ...] = (),
         broker_directory: Path | None = None,
+        broker_environment: dict[str, str] | None = None,
         **settings: float,
     ) -> ChaosFarm:
         """Start a farm whose workers are called worker-1, worker-2, ...; ``settings`` are the broker's."""
         links = None
         if has_links:
-            links = Links(self._host, self.seed, self.directory, self.history)
+            links = Links(self._host, self.seed, self.directory, self.history, has_messages=has_messages)
             self._stack.callback(links.close)
         farm = self._farm = ChaosFarm(self.directory, host or self._host, self.history, settings, links, broker_prefix)
         if broker_directory is not None:
             farm.broker_directory = broker_directory
+        farm.broker_environment = broker_environment or {}
         self._stack.callback(farm.close)
         farm.start_broker()
         for number in range(1, workers + 1):
             farm.start_worker(f"worker-{number}", slots)
         farm.await_workers()
         return farm
+
+    def defer(self, step: Callable[[], object]) -> None:
+        """Have something done at the end of the run, after the farm has ended if this comes before ``start``."""
+        self._stack.callback(step)
 
     def tree(self, workload: Workload) -> Tree:
         """Lay out a workload, with its reference."""
@@ -214,12 +222,17 @@ class Arena:
         """Wait for the first result after an instant; the seconds it took. 0 when every build is over already."""
 
         def is_over() -> bool:
-            return all(build.has_ended for build in self._builds) or self.history.first(event, since_s) is not None
+            return all(build.has_ended() for build in self._builds) or self.history.first(event, since_s) is not None
 
         wait_until(is_over, f"{event!r} after a fault", timeout_s)
         took_s = (self.history.first(event, since_s) or since_s) - since_s
         self.outcome.recovery_s = max(self.outcome.recovery_s, took_s)
         return took_s
+
+    def longest_gap_s(self, since_s: float) -> float:
+        """The longest time between two results in a row since an instant."""
+        times = [each["t"] for each in self.history.read() if each["event"] == "answer" and each["t"] >= since_s]
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def progress(self, answers: int) -> None:
         """Wait until clients have had so many answers."""

@@ -133,11 +133,16 @@ class ChaosFarm:
         self.broker.kill()
         return at_s
 
+    def stop_broker(self) -> None:
+        """SIGTERM to the broker; its end."""
+        assert self.broker is not None
+        self.broker.terminate()
+
     def close(self) -> None:
         """End everything, frozen processes too."""
         daemons = [*self.workers.values(), *([self.broker] if self.broker is not None else [])]
         for daemon in daemons:
-            for pid in (daemon.process.pid, *_descendants(daemon.process.pid)):
+            for pid in (daemon.process.pid, *descendants(daemon.process.pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
         for daemon in daemons:
@@ -173,9 +178,10 @@ def _command_of(pid: int) -> bytes:
         return b""
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """All processes below one."""
     try:
         children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-    return [each for child in children for each in (child, *_descendants(child))]
+    return [each for child in children for each in (child, *descendants(child))]

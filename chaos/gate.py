@@ -31,6 +31,8 @@ def run_gate(seed: int, jobs: int, *, is_full: bool, show: Callable[[Result], No
     seeds = range(seed, seed + (FULL_SEEDS if is_full else 1))
     # The longest first: none of them then begins when all others have ended.
     order = sorted(SCENARIOS.values(), key=lambda scenario: -scenario.timeout_s)
+    together = [(scenario, each) for scenario in order if not scenario.is_alone for each in seeds]
+    alone = [(scenario, each) for scenario in order if scenario.is_alone for each in seeds]
     processes: set[subprocess.Popen[str]] = set()
     results: list[Result] = []
 
@@ -47,17 +49,18 @@ def run_gate(seed: int, jobs: int, *, is_full: bool, show: Callable[[Result], No
         result: Result = json.loads(stdout.strip().splitlines()[-1])
         return result
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run, scenario, run_seed) for scenario in order for run_seed in seeds]
-        try:
-            for future in as_completed(futures):
-                results.append(future.result())
-                show(results[-1])
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            for process in list(processes):
-                process.terminate()
-            raise
+    for runs, at_once in ((alone, 1), (together, jobs)):
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = [pool.submit(run, *each) for each in runs]
+            try:
+                for future in as_completed(futures):
+                    results.append(future.result())
+                    show(results[-1])
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                for process in list(processes):
+                    process.terminate()
+                raise
     names = list(SCENARIOS)
     return sorted(results, key=lambda result: (names.index(result["scenario"]), result["seed"]))

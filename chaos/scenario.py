@@ -20,12 +20,14 @@ class Scenario:
         play: starts a farm, inflicts the trouble, and checks; its docstring says what really happens.
         needs: capabilities of tests/capabilities.py.
         timeout_s: a run that takes longer is stuck.
+        is_alone: nothing runs beside it, because it compares durations.
     """
 
     name: str
     play: Play
     needs: tuple[str, ...] = ()
     timeout_s: float = 150.0
+    is_alone: bool = False
 
     @property
     def about(self) -> str:
@@ -36,11 +38,11 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, *needs: str, timeout_s: float = 150.0) -> Callable[[Play], Play]:
+def scenario(name: str, *needs: str, timeout_s: float = 150.0, is_alone: bool = False) -> Callable[[Play], Play]:
     """Register a function as the scenario ``name``."""
 
     def register(play: Play) -> Play:
-        SCENARIOS[name] = Scenario(name, play, ("bubblewrap", "ninja", *needs), timeout_s)
+        SCENARIOS[name] = Scenario(name, play, ("bubblewrap", "ninja", *needs), timeout_s, is_alone)
         return play
 
     return register

@@ -74,6 +74,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "ninja": functools.partial(_program, "ninja"),
     "cmake": functools.partial(_program, "cmake"),
     "meson": functools.partial(_program, "meson"),
+    "ip": functools.partial(_program, "ip"),
     "gcc": functools.partial(_program, "gcc"),
     "distcc": functools.partial(_program, "distcc"),
 }

@@ -23,6 +23,7 @@ BASICS = (
     "meson",
     "ninja",
     "pkg-config",
+    "ip",
 )
 
 
