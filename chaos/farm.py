@@ -56,8 +56,8 @@ class ChaosFarm:
         lines = [f"{name} = {value}" for name, value in settings.items()]
         self._config.write_text("\n".join([*lines, "beacon = false", ""]))
 
-    def start_broker(self, failpoint: str = "") -> None:
-        """Start it and wait until it listens."""
+    def start_broker(self, failpoint: str = "") -> Daemon:
+        """Start it and wait until it listens. One that is armed may be gone by then."""
         self._lives += 1
         log = self.directory / f"broker-{self._lives}.log"
         environment = self._environment(failpoint) | self.broker_environment
@@ -65,9 +65,10 @@ class ChaosFarm:
         self.broker = Daemon("zbuild.cli.broker", flags, log, environment, self._prefix)
         broker = self.broker
         wait_until(lambda: "event=listening" in broker.log or broker.process.poll() is not None, "a broker", READY_S)
-        if broker.process.poll() is not None:
+        if broker.process.poll() is not None and not failpoint:
             raise FarmUnreachable(f"the broker ended with {broker.process.returncode}: {broker.log[-2000:]}")
         self.history.write("broker_started", pid=broker.process.pid)
+        return broker
 
     def start_worker(
         self, name: str, slots: int = 2, *, failpoint: str = "", cache: Path | None = None, prefix: tuple[str, ...] = ()
@@ -123,7 +124,7 @@ class ChaosFarm:
         """End it, whatever state it is in, and start it again in the same directory."""
         self.workers[name].process.kill()
         self.workers[name].process.wait()
-        _await_free(self.directory / name / "lock")
+        self.await_free(name)
         self.start_worker(name, slots)
 
     def kill_broker(self) -> float:
@@ -133,10 +134,9 @@ class ChaosFarm:
         self.broker.kill()
         return at_s
 
-    def stop_broker(self) -> None:
-        """SIGTERM to the broker; its end."""
-        assert self.broker is not None
-        self.broker.terminate()
+    def await_free(self, name: str) -> None:
+        """Wait until the directory of a worker that has died is free: its spawner has inherited the lock."""
+        _await_free(self.directory / name / "lock")
 
     def close(self) -> None:
         """End everything, frozen processes too."""

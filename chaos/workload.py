@@ -65,7 +65,7 @@ class Tree:
 
 
 def shell_actions(random: Random, count: int, seconds: float = 0.0, size_bytes: int = 0) -> Workload:
-    """Commands that take ``seconds`` each and write a line, and ``size_bytes`` after it."""
+    """Commands that take ``seconds`` each, read a source file and write its line, and ``size_bytes`` after it."""
     token = random.randrange(10**12)
     filler = f"; yes {token} | head -c {size_bytes}" if size_bytes else ""
 
@@ -77,8 +77,10 @@ def shell_actions(random: Random, count: int, seconds: float = 0.0, size_bytes: 
                 parts = [f"o{each}" for each in range(number - GROUP + 1, number)]
                 lines += [f"build o{number}: sh {' '.join(parts)}", f"  cmd = cat {' '.join(parts)} > o{number}"]
             else:
+                (directory / f"s{number}").write_text(f"{token} {number}\n")
                 pause = f"sleep {seconds}; " if seconds and is_paced else ""
-                lines += [f"build o{number}: sh", f"  cmd = {pause}(echo {token} {number}{filler}) > o{number}"]
+                command = f"{pause}(cat s{number}{filler}) > o{number}"
+                lines += [f"build o{number}: sh s{number}", f"  cmd = {command}"]
         (directory / "build.ninja").write_text("\n".join([*lines, ""]))
         return directory
 

@@ -1,77 +1,93 @@
-"""kill -9 at each of the named points of the daemons (zbuild/testing/failpoints.py), and recovery from each."""
+"""kill -9 at each of the named points of the daemons (zbuild/testing/failpoints.py), and recovery from each.
+
+While builds follow upon each other, every life of a daemon but the last is armed with the next point.
+"""
 
 from __future__ import annotations
 
-import subprocess
+from collections.abc import Callable
 
-from chaos.arena import Arena
+from chaos.arena import Arena, Build
+from chaos.history import TimeIsUp, wait_until
 from chaos.scenario import scenario
-from chaos.workload import c_program, shell_actions
+from chaos.workload import shell_actions
+from tests.integration.farm import Daemon
 from zbuild.testing.failpoints import FAILPOINTS
 
 PASSES = 3
 """A process is killed at one of its first passes of a point."""
 
-
-def _points(role: str) -> list[str]:
-    return [point.name for point in FAILPOINTS.values() if point.role == role]
-
-
-def _rounds(arena: Arena) -> int:
-    return 5 if arena.is_full else 1
+REACHED_S = 60.0
+"""A point that is not come to within this has lost its place in the code."""
 
 
-@scenario("FailpointsWorker", "gcc", timeout_s=280)
+def _kill_at_each(arena: Arena, role: str, start: Callable[[str], Daemon]) -> None:
+    """``start`` begins the next life of a daemon, armed with a point, or with none."""
+    points = [point.name for point in FAILPOINTS.values() if point.role == role] * (5 if arena.is_full else 1)
+    arena.random.shuffle(points)
+    build = _next_build(arena, None)
+    began_s = build.began_s
+    for point in points:
+        arena.fault(point)
+        daemon = start(f"{point}:{arena.random.randint(1, PASSES)}")
+
+        def is_dead(daemon: Daemon = daemon) -> bool:
+            nonlocal build
+            if build.has_ended():
+                build = _next_build(arena, build)
+            return daemon.process.poll() is not None
+
+        try:
+            wait_until(is_dead, point, REACHED_S)
+        except TimeIsUp:
+            arena.outcome.violations.append(f"the {role} did not come to {point}")
+            daemon.close()
+        arena.history.write("died", point=point)
+    start("")
+    arena.end(build)
+    arena.outcome.recovery_s = arena.longest_gap_s(began_s)
+    arena.outcome.figures["points"] = len(set(points))
+    arena.check()
+
+
+def _next_build(arena: Arena, before: Build | None) -> Build:
+    if before is not None:
+        arena.end(before)
+    return arena.begin(arena.tree(shell_actions(arena.random, 100, seconds=0.05)))
+
+
+@scenario("FailpointsWorker", timeout_s=280)
 def failpoints_worker(arena: Arena) -> None:
     """A worker is killed at each of its points; another one and its own next life make good for it."""
     farm = arena.start(workers=1, slots=1)
-    for _ in range(_rounds(arena)):
-        for point in _points("worker"):
-            name = "armed"
-            armed = farm.start_worker(name, failpoint=f"{point}:{arena.random.randint(1, PASSES)}")
-            farm.await_workers(2)
-            at_s = arena.fault(point)
-            workload = c_program(arena.random, 8) if "fetch" in point else shell_actions(arena.random, 16)
-            build = arena.begin(arena.tree(workload))
-            arena.end(build)
-            arena.recovered(at_s)
-            if armed.process.poll() is None:
-                arena.outcome.violations.append(f"a worker did not come to {point}")
-                armed.close()
-            del farm.workers[name]
-    arena.check()
 
+    def start(point: str) -> Daemon:
+        if "armed" in farm.workers:
+            farm.await_free("armed")
+        return farm.start_worker("armed", failpoint=point)
 
-def _failpoints_of_broker(arena: Arena, role: str) -> None:
-    """Each build begins with a broker that will die; one without a failpoint takes its place."""
-    farm = arena.start(workers=2)
-    for _ in range(_rounds(arena)):
-        for point in _points(role):
-            farm.stop_broker()
-            farm.start_broker(f"{point}:{arena.random.randint(1, PASSES)}")
-            assert farm.broker is not None
-            armed = farm.broker
-            build = arena.begin(arena.tree(shell_actions(arena.random, 16)))
-            arena.fault(point)
-            try:
-                armed.process.wait(30)
-            except subprocess.TimeoutExpired:
-                arena.outcome.violations.append(f"the {role} did not come to {point}")
-            at_s = arena.history.write("died")
-            farm.start_broker()
-            arena.recovered(at_s)
-            arena.end(build)
-    farm.await_workers(2)
-    arena.check()
+    _kill_at_each(arena, "worker", start)
 
 
 @scenario("FailpointsBroker", timeout_s=280)
 def failpoints_broker(arena: Arena) -> None:
     """The broker is killed at each of its points, and started again."""
-    _failpoints_of_broker(arena, "broker")
+    _kill_at_each(arena, "broker", _broker_starter(arena))
 
 
 @scenario("FailpointsStore", timeout_s=280)
 def failpoints_store(arena: Arena) -> None:
     """The store is killed at each of its points; the broker ends with it, and both are started again."""
-    _failpoints_of_broker(arena, "store")
+    _kill_at_each(arena, "store", _broker_starter(arena))
+
+
+def _broker_starter(arena: Arena) -> Callable[[str], Daemon]:
+    farm = arena.start(workers=2)
+
+    def start(point: str) -> Daemon:
+        assert farm.broker is not None
+        if farm.broker.process.poll() is None:
+            farm.kill_broker()
+        return farm.start_broker(point)
+
+    return start
