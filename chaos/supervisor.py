@@ -46,11 +46,10 @@ def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) ->
             raise Absent(f"{scenario.name} needs {name}: {absence}")
     session = uuid.uuid4().hex
     base = Path(tempfile.mkdtemp(prefix="zc-"))
-    directory, temporary = base / "run", base / "t"
-    directory.mkdir()
+    temporary = base / "t"
     temporary.mkdir()
     log = open(base / "run.log", "wb")  # noqa: SIM115  # closed below, whatever happens
-    command = [sys.executable, "-m", "chaos.run", scenario.name, str(seed), str(directory)]
+    command = [sys.executable, "-m", "chaos.run", scenario.name, str(seed), str(base)]
     command += ["full" if is_full else "quick"]
     environment = client_environment() | {leftovers.MARKER: session, "TMPDIR": str(temporary)}
     began_s = time.monotonic()
@@ -77,7 +76,7 @@ def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) ->
         for pid, _ in leftovers.processes_of(session, directories):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        result = _result(directory, base / "run.log")
+        result = _result(base / "result.json", base / "run.log")
         result["violations"] = violations + result["violations"]
         is_clean = not result["violations"] and not is_kept
         if is_clean:
@@ -104,9 +103,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _result(directory: Path, log: Path) -> dict[str, Any]:
+def _result(path: Path, log: Path) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads((directory / "result.json").read_text())
+        result: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         said = " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])
         return {"violations": [f"the run ended without a result: {said}"]}
