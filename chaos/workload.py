@@ -149,7 +149,7 @@ def c_program(random: Random, count: int = 20) -> Workload:
     return Workload(f"C program of {count} sources", count + 4, make)
 
 
-def real_project(name: str = "c-blosc") -> Workload:
+def real_project(name: str = "fribidi") -> Workload:
     """A real project, by its package name from a registry."""
     project = projects.PROJECTS[name]
 

@@ -71,9 +71,9 @@ def broker_kills(arena: Arena) -> None:
     arena.check()
 
 
-@scenario("RealProject", "gcc", "cmake", "registry", timeout_s=280)
+@scenario("RealProject", "gcc", "meson", "registry", timeout_s=280)
 def a_real_project(arena: Arena) -> None:
-    """A real C project, byte for byte, while workers and the broker are killed in turn."""
+    """A real C project with generators, byte for byte, while workers and the broker are killed in turn."""
     farm = arena.start(workers=2)
     build = arena.begin(arena.tree(real_project()))
     arena.progress(5)
