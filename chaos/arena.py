@@ -18,7 +18,7 @@ from typing import Any
 
 from chaos.farm import ChaosFarm
 from chaos.history import History, TimeIsUp, wait_until
-from chaos.invariants import check_decisions, check_not_rerun, check_store, differences, runs_again
+from chaos.invariants import check_decisions, check_store, differences, runs_again
 from chaos.links import Links
 from chaos.workload import Tree, Workload
 from tests.integration.tree import client_environment
@@ -258,12 +258,11 @@ class Arena:
                 os.kill(pid, signal.SIGCONT)
             self.history.write("thawed", what=what)
 
-    def check(self, *, is_store_whole: bool = True, may_rerun: bool = False, is_cache_whole: bool = True) -> None:
+    def check(self, *, is_store_whole: bool = True, is_cache_whole: bool = True) -> None:
         """Every invariant, after the last build. Violations are collected.
 
         Args:
             is_store_whole: False where the scenario itself has spoilt stored files.
-            may_rerun: finished work may run again, because the scenario destroys what it made.
             is_cache_whole: False where the scenario has destroyed published results, which are then published again.
         """
         found = self.outcome.violations
@@ -275,8 +274,6 @@ class Arena:
             found.append(f"the farm is not at rest: {self._at_work()}")
         events = self.history.read()
         found += check_decisions(events, is_cache_whole=is_cache_whole)
-        if not may_rerun:
-            found += check_not_rerun(events)
         if is_store_whole:
             found += check_store(self.farm.broker_directory)
         self.outcome.runs_again = runs_again(events)

@@ -22,9 +22,13 @@ def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> 
     """Leases and publications: one holder and at most one copy, one publication, only under a current lease.
 
     A lease outlives the broker that granted it, if its journal hands it to the next.
+
+    Args:
+        is_cache_whole: False where published results were destroyed, which are then made and published again.
     """
+    granted: dict[tuple[str, int, int], str] = {}
     leased: dict[str, dict[Lease, str]] = {}
-    accepting: dict[int, tuple[str, bool]] = {}
+    accepting: set[str] = set()
     published: set[str] = set()
     for event in events:
         if event["role"] != "broker":
@@ -32,22 +36,31 @@ def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> 
         action = event.get("action", "")
         match event["event"]:
             case "life":
-                leased = _restored(leased, {(named, epoch, attempt) for named, epoch, attempt in event["leases"]})
+                accepting.clear()
+                leased.clear()
+                for named, epoch, attempt in event["leases"]:
+                    if (named, epoch, attempt) not in granted:
+                        yield f"{named[:8]} was restored under a lease that was never granted"
+                    else:
+                        leased.setdefault(named, {})[epoch, attempt] = granted[named, epoch, attempt]
             case "grant":
                 holders = leased.setdefault(action, {})
                 if event["worker"] in holders.values() or len(holders) > 1:
                     yield f"{action[:8]} is leased to {event['worker']} and to {sorted(holders.values())} at once"
+                if action in published and is_cache_whole:
+                    yield f"{action[:8]} was leased again after its result was kept"
                 holders[event["epoch"], event["attempt"]] = event["worker"]
+                granted[action, event["epoch"], event["attempt"]] = event["worker"]
             case "complete":
                 held = leased.get(action, {}).get((event["epoch"], event["attempt"]))
-                is_accepted = held == event["worker"] and event["status"] == "SUCCESS"
-                accepting[event["pid"]] = (action, is_accepted)
+                if held == event["worker"] and event["status"] == "SUCCESS":
+                    accepting.add(action)
             case "ended":
                 leased.get(action, {}).pop((event["epoch"], event["attempt"]), None)
             case "requeue" | "forget":
                 leased.pop(action, None)
             case "publish":
-                if accepting.get(event["pid"]) != (action, True):
+                if action not in accepting:
                     yield f"{action[:8]} was published without a success under its current lease"
                 if action in published and is_cache_whole:
                     yield f"{action[:8]} was published twice"
@@ -55,28 +68,6 @@ def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> 
                 published.update(event["actions"])
             case "remove":
                 published.discard(action)
-
-
-def _restored(
-    leased: dict[str, dict[Lease, str]], journalled: set[tuple[str, int, int]]
-) -> dict[str, dict[Lease, str]]:
-    """Those leases that the next life knows."""
-    return {
-        action: {lease: worker for lease, worker in holders.items() if (action, *lease) in journalled}
-        for action, holders in leased.items()
-    }
-
-
-def check_not_rerun(events: Iterable[Event]) -> Iterator[str]:
-    """Nothing begins to run whose result was kept before."""
-    kept: set[str] = set()
-    for event in events:
-        if event["event"] == "committed":
-            kept.update(event["actions"])
-        elif event["event"] == "remove":
-            kept.discard(event["action"])
-        elif event["event"] == "run" and event["action"] in kept:
-            yield f"{event['action'][:8]} ran again after its result was kept"
 
 
 def runs_again(events: Iterable[Event]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from random import Random
 
 from chaos.invariants import IGNORED, tree_of
 from tests import projects
+from tests.integration.tree import client_environment
 
 GROUP = 10
 """Every so many actions one concatenates the outputs of those before it: a graph, not a list."""
@@ -23,18 +25,21 @@ class Workload:
     Attributes:
         actions: how many commands it has; 0 where only the manifest knows.
         make: (directory that does not exist yet, whether commands take their time) -> the build directory.
+        reference: the command that builds it without faults.
         expected: what the build makes, see tree_of; by ``refer``.
     """
 
     name: str
     actions: int
     make: Callable[[Path, bool], Path]
+    reference: tuple[str, ...] = ("ninja", "-j4")
     expected: dict[str, str] = field(default_factory=dict)
 
     def refer(self, directory: Path) -> None:
-        """Build it with ninja, where nothing goes wrong, and remember what that makes."""
+        """Build it where nothing goes wrong, and remember what that makes."""
         tree = Tree(self, directory, is_paced=False)
-        subprocess.run(["ninja", "-j4"], cwd=tree.build, check=True, stdout=subprocess.DEVNULL)
+        environment = client_environment() | {"XDG_CACHE_HOME": f"{directory}-cache"}
+        subprocess.run(self.reference, cwd=tree.build, env=environment, check=True, capture_output=True)
         self.expected = tree.made()
         shutil.rmtree(directory)
 
@@ -158,4 +163,5 @@ def real_project(name: str = "fribidi") -> Workload:
         projects.configure(project, root, directory / "build")
         return directory / "build"
 
-    return Workload(name, 0, make)
+    # Not ninja: with -g an object names the directory it was made in, which is another one in the sandbox.
+    return Workload(name, 0, make, (sys.executable, "-m", "zbuild.cli.main", "build"))

@@ -68,7 +68,7 @@ def disk_full(arena: Arena) -> None:
         hog.unlink()
         arena.recovered(arena.history.write("space again"))
     arena.end(build)
-    arena.check(may_rerun=True)
+    arena.check()
 
 
 @scenario("DiskIOError", "gcc")
@@ -88,7 +88,7 @@ def disk_io_error(arena: Arena) -> None:
         arena.pause(1.5)
         arena.recovered(disk.heal())
     arena.end(build)
-    arena.check(may_rerun=True)
+    arena.check()
 
 
 @scenario("StoreIOError", "gcc")
@@ -102,7 +102,7 @@ def store_io_error(arena: Arena) -> None:
     arena.pause(1.5)
     arena.recovered(disk.heal())
     arena.end(build)
-    arena.check(may_rerun=True, is_cache_whole=False)
+    arena.check(is_cache_whole=False)
 
 
 @scenario("PartialWrite", "gcc")

@@ -40,7 +40,7 @@ def spoil_blobs(arena: Arena, what: str, spoil: Spoil, share: float = 0.4) -> No
     summary = arena.end(arena.begin(tree, client="client-3"))
     if summary["executed"]:
         arena.outcome.violations.append(f"{summary['executed']} actions were not in the cache when all was mended")
-    arena.check(is_store_whole=False, may_rerun=True)
+    arena.check(is_store_whole=False)
     _check_no_output_is_broken(arena, tree)
     arena.outcome.figures["quarantined"] = len(list((farm.broker_directory / "blobs/quarantine").iterdir()))
 
@@ -127,7 +127,7 @@ def directory_deletion(arena: Arena) -> None:
     arena.end(build)
     tree.clear()
     arena.end(arena.begin(tree, client="client-2"))
-    arena.check(may_rerun=True)
+    arena.check()
 
 
 @scenario("WrongPermissions")
@@ -156,7 +156,7 @@ def wrong_permissions(arena: Arena) -> None:
         shard.chmod(0o700)
     arena.recovered(arena.history.write("mended"))
     arena.end(build)
-    arena.check(is_store_whole=False, may_rerun=True)
+    arena.check(is_store_whole=False)
 
 
 @scenario("CacheCorruption")
@@ -185,7 +185,7 @@ def cache_corruption(arena: Arena) -> None:
     summary = arena.end(arena.begin(tree, client="client-3"))
     if summary["executed"]:
         arena.outcome.violations.append(f"{summary['executed']} actions were not in the cache that was begun anew")
-    arena.check(may_rerun=True, is_cache_whole=False)
+    arena.check(is_cache_whole=False)
 
 
 @scenario("MetadataCorruption")
@@ -212,7 +212,7 @@ def metadata_corruption(arena: Arena) -> None:
     summary = arena.end(arena.begin(tree))
     if summary["executed"]:
         arena.outcome.violations.append(f"{summary['executed']} actions were not in the cache when all was mended")
-    arena.check(may_rerun=True)
+    arena.check()
 
 
 @scenario("WorkerBlobs")
