@@ -26,48 +26,67 @@ def check_decisions(events: Iterable[Event], *, is_cache_whole: bool = True) -> 
     Args:
         is_cache_whole: False where published results were destroyed, which are then made and published again.
     """
-    granted: dict[tuple[str, int, int], str] = {}
-    leased: dict[str, dict[Lease, str]] = {}
-    accepting: set[str] = set()
+    leases = _Leases()
     published: set[str] = set()
     for event in events:
         if event["role"] != "broker":
             continue
         action = event.get("action", "")
+        yield from leases.take(event)
         match event["event"]:
-            case "life":
-                accepting.clear()
-                leased.clear()
-                for named, epoch, attempt in event["leases"]:
-                    if (named, epoch, attempt) not in granted:
-                        yield f"{named[:8]} was restored under a lease that was never granted"
-                    else:
-                        leased.setdefault(named, {})[epoch, attempt] = granted[named, epoch, attempt]
-            case "grant":
-                holders = leased.setdefault(action, {})
-                if event["worker"] in holders.values() or len(holders) > 1:
-                    yield f"{action[:8]} is leased to {event['worker']} and to {sorted(holders.values())} at once"
-                if action in published and is_cache_whole:
-                    yield f"{action[:8]} was leased again after its result was kept"
-                holders[event["epoch"], event["attempt"]] = event["worker"]
-                granted[action, event["epoch"], event["attempt"]] = event["worker"]
-            case "complete":
-                held = leased.get(action, {}).get((event["epoch"], event["attempt"]))
-                if held == event["worker"] and event["status"] == "SUCCESS":
-                    accepting.add(action)
-            case "ended":
-                leased.get(action, {}).pop((event["epoch"], event["attempt"]), None)
-            case "requeue" | "forget":
-                leased.pop(action, None)
-            case "publish":
-                if action not in accepting:
-                    yield f"{action[:8]} was published without a success under its current lease"
-                if action in published and is_cache_whole:
-                    yield f"{action[:8]} was published twice"
+            case "grant" if action in published and is_cache_whole:
+                yield f"{action[:8]} was leased again after its result was kept"
+            case "publish" if action in published and is_cache_whole:
+                yield f"{action[:8]} was published twice"
             case "committed":
                 published.update(event["actions"])
             case "remove":
                 published.discard(action)
+
+
+class _Leases:
+    """Who holds what, and for which actions a success has come under a current lease."""
+
+    def __init__(self) -> None:
+        self._granted: dict[tuple[str, int, int], str] = {}
+        self._leased: dict[str, dict[Lease, str]] = {}
+        self._succeeded: set[str] = set()
+
+    def take(self, event: Event) -> Iterator[str]:
+        """Take in one event of the broker; what is wrong with it."""
+        action = event.get("action", "")
+        match event["event"]:
+            case "life":
+                yield from self._restore(event["leases"])
+            case "grant":
+                yield from self._grant(action, (event["epoch"], event["attempt"]), event["worker"])
+            case "complete":
+                held = self._leased.get(action, {}).get((event["epoch"], event["attempt"]))
+                if held == event["worker"] and event["status"] == "SUCCESS":
+                    self._succeeded.add(action)
+            case "ended":
+                self._leased.get(action, {}).pop((event["epoch"], event["attempt"]), None)
+            case "requeue" | "forget":
+                self._leased.pop(action, None)
+            case "publish" if action not in self._succeeded:
+                yield f"{action[:8]} was published without a success under its current lease"
+
+    def _restore(self, leases: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+        self._succeeded.clear()
+        self._leased.clear()
+        for action, epoch, attempt in leases:
+            worker = self._granted.get((action, epoch, attempt))
+            if worker is None:
+                yield f"{action[:8]} was restored under a lease that was never granted"
+            else:
+                self._leased.setdefault(action, {})[epoch, attempt] = worker
+
+    def _grant(self, action: str, lease: Lease, worker: str) -> Iterator[str]:
+        holders = self._leased.setdefault(action, {})
+        if worker in holders.values() or len(holders) > 1:
+            yield f"{action[:8]} is leased to {worker} and to {', '.join(sorted(holders.values()))} at once"
+        holders[lease] = worker
+        self._granted[action, *lease] = worker
 
 
 def runs_again(events: Iterable[Event]) -> int:
