@@ -4,7 +4,7 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 CHECKED := zbuild tests $(wildcard chaos)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: check format format-check lint types projects tidy unit property sim escape integration clean
+.PHONY: check format format-check lint types projects tidy unit property sim integration chaos clean
 
 # In order of cost: what is cheap to find out fails first.
 check: format-check lint types tidy unit property sim escape integration
@@ -44,6 +44,10 @@ projects:
 
 integration: projects
 	$(PYTEST) tests/integration
+
+# Real farms, broken on purpose. The bound is for machines with other things to do: what was not begun is named.
+chaos: projects
+	$(PYTHON) -m chaos all --quick --within 300
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

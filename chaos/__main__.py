@@ -38,6 +38,14 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--full", dest="is_full", action="store_true", help="longer runs; with all, more seeds")
     made.set_defaults(is_full=False)
     made.add_argument("--jobs", type=int, default=4, metavar="N", help="with all: runs at once (default: 4)")
+    made.add_argument(
+        "--within",
+        dest="within_s",
+        type=float,
+        default=float("inf"),
+        metavar="S",
+        help="with all: begin no run after S seconds; what was not run is shown (default: no bound)",
+    )
     made.add_argument("--report", dest="has_report", action="store_true", help="with all: write the table of results")
     return made
 
@@ -52,7 +60,9 @@ def main() -> int:
             print(f"{scenario.name:20} {scenario.about}")
         return int(ExitCode.OK)
     if flags.scenario == "all":
-        results = run_gate(flags.seed, flags.jobs, is_full=flags.is_full, show=lambda result: _show(result, flags))
+        results = run_gate(
+            flags.seed, flags.jobs, flags.within_s, is_full=flags.is_full, show=lambda result: _show(result, flags)
+        )
         if flags.has_report:
             write_report(results, is_full=flags.is_full)
         is_ci = os.environ.get("CI") == "true"
@@ -73,8 +83,8 @@ def _show(result: dict[str, Any], flags: argparse.Namespace) -> None:
         print(json.dumps(result), flush=True)
         return
     head = f"{result['scenario']:20} seed {result['seed']}"
-    if "absent" in result:
-        print(f"{head}  NOT RUN: {result['absent']}", flush=True)
+    if reason := result.get("absent") or result.get("late"):
+        print(f"{head}  NOT RUN: {reason}", flush=True)
         return
     figures = " ".join(f"{name} {value:g}" for name, value in result.get("figures", {}).items())
     print(

@@ -23,7 +23,7 @@ from chaos.links import Links
 from chaos.workload import Tree, Workload
 from tests.integration.tree import client_environment
 
-QUIET_S = 20.0
+QUIET_S = 60.0
 """After the last build the farm must be at rest within this: a lost message costs an interval of 5 s."""
 
 
@@ -176,7 +176,7 @@ class Arena:
         self._builds.append(build)
         return build
 
-    def end(self, build: Build, timeout_s: float = 90.0, *, may_be_local: bool = True) -> dict[str, Any]:
+    def end(self, build: Build, timeout_s: float = 240.0, *, may_be_local: bool = True) -> dict[str, Any]:
         """Wait for a build that must succeed, and compare what it made; its summary.
 
         Raises:
@@ -218,7 +218,7 @@ class Arena:
         self.outcome.faults += 1
         return self.history.write("fault", what=what)
 
-    def recovered(self, since_s: float, event: str = "answer", timeout_s: float = 60.0) -> float:
+    def recovered(self, since_s: float, event: str = "answer", timeout_s: float = 120.0) -> float:
         """Wait for the first result after an instant; the seconds it took. 0 when every build is over already."""
 
         def is_over() -> bool:
@@ -236,7 +236,7 @@ class Arena:
 
     def progress(self, answers: int) -> None:
         """Wait until clients have had so many answers."""
-        self.history.wait_for("answer", answers, 60.0)
+        self.history.wait_for("answer", answers)
 
     def pause(self, seconds: float) -> None:
         """Let a fault last."""

@@ -16,10 +16,10 @@ from zbuild.errors import FarmUnreachable
 from zbuild.protocol.messages import Status
 from zbuild.testing import failpoints, recorder
 
-READY_S = 30.0
+READY_S = 90.0
 """For a daemon to come up on a machine that runs several farms at once."""
 
-STATUS_S = 2.0
+STATUS_S = 5.0
 
 
 class ChaosFarm:

@@ -77,7 +77,7 @@ def _rows(results: Iterable[Row]) -> list[Row]:
     """One row for each scenario that was run, over its seeds."""
     grouped: dict[str, list[Row]] = {}
     for result in results:
-        if "absent" not in result:
+        if "absent" not in result and "late" not in result:
             grouped.setdefault(result["scenario"], []).append(result)
     rows = []
     for name in SCENARIOS:

@@ -22,7 +22,7 @@ from types import FrameType
 import prctl
 
 from chaos.arena import Arena, Violated
-from chaos.history import TimeIsUp
+from chaos.history import TOO_SLOW, TimeIsUp
 from chaos.scenario import load
 
 
@@ -53,7 +53,9 @@ def main(arguments: list[str]) -> int:
     try:
         try:
             scenario.play(arena)
-        except (Violated, TimeIsUp) as error:
+        except TimeIsUp as error:
+            arena.outcome.violations.append(f"{TOO_SLOW}{error}")
+        except Violated as error:
             arena.outcome.violations.append(str(error))
         except Interrupted:
             arena.outcome.violations.append("interrupted before its end")

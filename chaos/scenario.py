@@ -26,7 +26,7 @@ class Scenario:
     name: str
     play: Play
     needs: tuple[str, ...] = ()
-    timeout_s: float = 150.0
+    timeout_s: float = 600.0
     is_alone: bool = False
 
     @property
@@ -38,7 +38,7 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, *needs: str, timeout_s: float = 150.0, is_alone: bool = False) -> Callable[[Play], Play]:
+def scenario(name: str, *needs: str, timeout_s: float = 600.0, is_alone: bool = False) -> Callable[[Play], Play]:
     """Register a function as the scenario ``name``."""
 
     def register(play: Play) -> Play:

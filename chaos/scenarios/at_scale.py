@@ -12,13 +12,13 @@ ACTIONS = 2000
 WORKERS = 8
 
 
-@scenario("WorkerKills", timeout_s=280, is_alone=True)
+@scenario("WorkerKills", is_alone=True)
 def worker_kills(arena: Arena) -> None:
     """kill -9 of a random one of 8 workers every 2 s, give or take half, in a build of 2,000 actions."""
     count, every_s = (10_000, 1.0) if arena.is_full else (ACTIONS, 2.0)
     farm = arena.start(workers=WORKERS, slots=1)
     quiet = arena.begin(arena.tree(shell_actions(arena.random, count)))
-    quiet_s = arena.end(quiet, 240.0)["wall_seconds"]
+    quiet_s = arena.end(quiet, 500.0)["wall_seconds"]
     began_s = arena.history.write("kills begin")
     build = arena.begin(arena.tree(shell_actions(arena.random, count)))
     kills = 0
@@ -31,7 +31,7 @@ def worker_kills(arena: Arena) -> None:
         kills += 1
         farm.kill_worker(victim)
         farm.restart_worker(victim, slots=1)
-    wall_s = arena.end(build, 240.0)["wall_seconds"]
+    wall_s = arena.end(build, 500.0)["wall_seconds"]
     farm.await_workers()
     arena.check()
     arena.outcome.recovery_s = arena.longest_gap_s(began_s)
@@ -45,7 +45,7 @@ def kill_broker_often(arena: Arena, build: Build, kills: int, answers_between: i
     """kill -9 of the broker and a new start, each time after some more answers."""
     for _ in range(kills):
         since_s = arena.history.write("next")
-        arena.history.wait_for("answer", answers_between, 60.0, since_s)
+        arena.history.wait_for("answer", answers_between, 120.0, since_s)
         if build.has_ended():
             arena.outcome.violations.append("the build was over before the broker was killed often enough")
             return
@@ -58,20 +58,20 @@ def kill_broker_often(arena: Arena, build: Build, kills: int, answers_between: i
         )
 
 
-@scenario("BrokerKills", timeout_s=280)
+@scenario("BrokerKills")
 def broker_kills(arena: Arena) -> None:
     """kill -9 of the broker five times in one build: nothing fails, nothing that was finished runs again."""
     kills = 20 if arena.is_full else 5
     arena.start(workers=4)
     build = arena.begin(arena.tree(shell_actions(arena.random, 60 * kills, seconds=0.1)))
     kill_broker_often(arena, build, kills, 20)
-    summary = arena.end(build, 200.0)
+    summary = arena.end(build)
     if summary["failed"] or summary["local"]:
         arena.outcome.violations.append(f"{summary['failed']} failed and {summary['local']} ran outside the farm")
     arena.check()
 
 
-@scenario("RealProject", "gcc", "meson", "registry", timeout_s=280)
+@scenario("RealProject", "gcc", "meson", "registry")
 def a_real_project(arena: Arena) -> None:
     """A real C project with generators, byte for byte, while workers and the broker are killed in turn."""
     farm = arena.start(workers=2)
@@ -90,6 +90,6 @@ def a_real_project(arena: Arena) -> None:
             farm.restart_worker(victim)
         arena.recovered(at_s)
         time.sleep(arena.random.uniform(0.2, 1.0))
-    arena.end(build, 200.0)
+    arena.end(build)
     farm.await_workers(2)
     arena.check()

@@ -106,7 +106,7 @@ def black_hole(arena: Arena) -> None:
     victim = arena.draw_worker()
     at_s = arena.fault(f"black hole round {victim}")
     arena.links.set(victim, BLACK_HOLE)
-    arena.history.wait_for("requeue", 1, 30.0, at_s)
+    arena.history.wait_for("requeue", 1, 120.0, at_s)
     arena.recovered(arena.history.first("requeue", at_s) or at_s)
     arena.links.clear()
     farm.await_workers(2)
@@ -123,7 +123,7 @@ def split_brain(arena: Arena) -> None:
     victim = arena.draw_worker()
     at_s = arena.fault(f"{victim} cut off")
     arena.links.set(victim, BLACK_HOLE)
-    arena.history.wait_for("requeue", 1, 30.0, at_s)
+    arena.history.wait_for("requeue", 1, 120.0, at_s)
     lost = {each["action"] for each in arena.history.read() if each["event"] == "requeue"}
     arena.links.clear()
     arena.recovered(arena.history.write("healed"))
@@ -164,7 +164,7 @@ def half_open(arena: Arena) -> None:
     at_s = arena.fault(f"half-open links of {victim}")
     arena.links.set(victim, Condition(hides_close=True))
     farm.kill_worker(victim)
-    arena.history.wait_for("requeue", 1, 30.0, at_s)
+    arena.history.wait_for("requeue", 1, 120.0, at_s)
     arena.recovered(arena.history.first("requeue", at_s) or at_s)
     del farm.workers[victim]
     arena.links.clear()

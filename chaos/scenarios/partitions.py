@@ -82,7 +82,7 @@ def network_partition(arena: Arena) -> None:
         arena.recovered(network.heal())
     network.cut("both")
     at_s = arena.history.write("long partition")
-    arena.history.wait_for("requeue", 1, 30.0, at_s)
+    arena.history.wait_for("requeue", 1, 120.0, at_s)
     arena.recovered(network.heal())
     farm.await_workers(2)
     arena.end(build)

@@ -34,7 +34,7 @@ def worker_hang(arena: Arena) -> None:
     victim = arena.draw_worker()
     with arena.frozen(farm.workers[victim].process.pid, victim):
         at_s = arena.history.write("hang")
-        arena.history.wait_for("requeue", 1, 30.0, at_s)
+        arena.history.wait_for("requeue", 1, 120.0, at_s)
         arena.recovered(arena.history.first("requeue", at_s) or at_s)
     farm.await_workers(2)
     arena.end(build)
@@ -68,7 +68,7 @@ def drain(arena: Arena) -> None:
     at_s = arena.fault(f"SIGTERM to {victim}")
     farm.signal_worker(victim, signal.SIGTERM)
     arena.recovered(at_s)
-    if farm.workers[victim].process.wait(30) != 0:
+    if farm.workers[victim].process.wait(90) != 0:
         arena.outcome.violations.append("a worker that drains ended with an error")
     del farm.workers[victim]
     arena.end(build)
