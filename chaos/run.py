@@ -1,7 +1,7 @@
 """One run, in a process of its own: ``python -m chaos.run SCENARIO SEED DIRECTORY quick|full``.
 
-The result is DIRECTORY/result.json, and DIRECTORY/run is worked in. As root it is a tmpfs, for the run is in a mount
-namespace of its own then: a disk makes files ten times as slowly after many were deleted. What tells of a violation is
+The result is DIRECTORY/result.json, and DIRECTORY/run is worked in. It is a tmpfs if the run is in a mount
+namespace of its own: a disk makes files ten times as slowly after many were deleted. What tells of a violation is
 copied to DIRECTORY/kept. The caller bounds the time and looks for what is left behind.
 """
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     prctl.set_pdeathsig(signal.SIGTERM)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    if os.geteuid() == 0:
+    if os.readlink("/proc/self/ns/mnt") != os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
         mount = ["mount", "-t", "tmpfs", "-o", "mode=700", "none", str(directory)]
         subprocess.run(mount, check=False, capture_output=True)
     scenario = load()[name]

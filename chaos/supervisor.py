@@ -32,7 +32,7 @@ class Absent(Exception):
 def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) -> dict[str, Any]:
     """Play a scenario; its result, with what was left behind among the violations.
 
-    As root the run has mount and network namespaces of its own, so that nothing it mounts or partitions can
+    Where it can be had, the run has mount and network namespaces of its own, so that nothing it mounts or cuts can
     outlive it or touch the machine.
 
     Args:
@@ -86,7 +86,7 @@ def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) ->
 
 
 def _own_namespaces() -> list[str]:
-    if os.geteuid() != 0:
+    if not capabilities.capability("namespaces").is_present:
         return []
     unshare = ["unshare", "--mount", "--net", "--propagation", "private"]
     return [*unshare, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]

@@ -67,6 +67,16 @@ def _registry() -> str:
     return f"not fetched: {', '.join(missing)}; see python -m tests.projects" if missing else ""
 
 
+def _namespaces() -> str:
+    """Whether mounts and networks of one's own can be had, and be set up."""
+    for program in ("unshare", "nsenter", "ip", "mount"):
+        if absence := _program(program):
+            return absence
+    command = ["unshare", "--mount", "--net", "ip", "link", "set", "lo", "up"]
+    probe = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return "" if probe.returncode == 0 else probe.stderr.strip() or f"unshare exited with {probe.returncode}"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "root": _root,
     "bubblewrap": _bubblewrap,
@@ -74,7 +84,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "ninja": functools.partial(_program, "ninja"),
     "cmake": functools.partial(_program, "cmake"),
     "meson": functools.partial(_program, "meson"),
-    "ip": functools.partial(_program, "ip"),
+    "namespaces": _namespaces,
     "gcc": functools.partial(_program, "gcc"),
     "distcc": functools.partial(_program, "distcc"),
 }

@@ -42,7 +42,7 @@ class BadDisk:
         return self._arena.history.write("healed")
 
 
-@scenario("DiskFull", "root")
+@scenario("DiskFull", "namespaces")
 def disk_full(arena: Arena) -> None:
     """The tmpfs below a worker's cache, and then the one below the store, is full for a while in mid-build."""
     store, worker = arena.directory / "store-disk", arena.directory / "worker-disk"

@@ -64,7 +64,7 @@ class FarNetwork:
         self._holder.wait()
 
 
-@scenario("NetworkPartition", "root", "ip")
+@scenario("NetworkPartition", "namespaces")
 def network_partition(arena: Arena) -> None:
     """A worker's network is down, then one-way in each direction, then cut both ways for longer than the time-out."""
     network = FarNetwork(arena)
@@ -89,7 +89,7 @@ def network_partition(arena: Arena) -> None:
     arena.check()
 
 
-@scenario("FlappingLink", "root", "ip")
+@scenario("FlappingLink", "namespaces")
 def flapping_link(arena: Arena) -> None:
     """A worker's network goes down and up every half second."""
     network = FarNetwork(arena)
