@@ -59,7 +59,7 @@ def run_gate(seed: int, jobs: int, within_s: float, *, is_full: bool, show: Call
         result: Result = json.loads(stdout.strip().splitlines()[-1])
         return result
 
-    for runs, at_once in ((together, jobs), (alone, 1)):
+    for runs, at_once in ((alone, 1), (together, jobs)):
         with ThreadPoolExecutor(at_once) as pool:
             futures = [pool.submit(run, *each) for each in runs]
             try:
