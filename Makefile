@@ -4,7 +4,7 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 CHECKED := zbuild tests $(wildcard chaos)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: check format format-check lint types projects tidy unit property sim integration chaos clean
+.PHONY: check format format-check lint types projects tidy unit property sim escape integration chaos clean
 
 # In order of cost: what is cheap to find out fails first.
 check: format-check lint types tidy unit property sim escape integration
