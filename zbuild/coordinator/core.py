@@ -194,6 +194,8 @@ class BrokerCore:
             return
         if earlier is not None:
             self._lose_worker(earlier.peer, "its successor has come")
+        if peer in self.farm.registry.workers:
+            self._lose_worker(peer, f"it has come again as worker {hello.worker_id:x}")
         worker = WorkerSession(peer, hello, self.farm.health.of(hello.worker_id), self._worker_timeout_s, now_s)
         self.farm.registry.add_worker(worker)
         self.farm.counters["workers_joined"] += 1

@@ -311,3 +311,11 @@ def test_what_happens_is_counted() -> None:
     }
     events = [note.event for note in farm.notes]
     assert events == ["worker_joined", "retried", "worker_left"]
+
+
+def test_a_worker_that_comes_again_as_another_loses_what_it_held() -> None:
+    farm = Farm()
+    farm.join()
+    farm.add_worker(b"w1", worker_id=1)
+    assert len(grants(farm.submit(action("a")))) == 1
+    assert len(grants(farm.add_worker(b"w1", worker_id=2))) == 1, "under a new lease"
