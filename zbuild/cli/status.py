@@ -48,6 +48,8 @@ def _as_object(status: Status) -> dict[str, Any]:
                 "sandbox": worker.sandbox,
                 "limits": worker.limits,
                 "draining": worker.is_draining,
+                "health": worker.health,
+                "quarantined_seconds": round(worker.quarantined_s, 3),
                 "report_age_seconds": round(worker.report_age_s, 3),
                 "cpu": worker.cpu_usage,
                 "memory": worker.memory_usage,
@@ -86,6 +88,10 @@ def _as_lines(status: Status) -> list[str]:
 
 def _worker_line(worker: WorkerStatus) -> str:
     state = f"{worker.sandbox}, {worker.limits}" + (", draining" if worker.is_draining else "")
+    if worker.health != "healthy":
+        state += f", {worker.health}"
+    if worker.quarantined_s:
+        state += f": in quarantine for {worker.quarantined_s:.0f} s"
     return (
         f"{worker.name:20} {worker.slots:5} {worker.held:5} {worker.running:4} {_share(worker.cpu_usage):>5} "
         f"{_share(worker.memory_usage):>5} {worker.report_age_s:4.1f} s  {state}"

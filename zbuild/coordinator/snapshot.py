@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.health import HealthState
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.protocol.messages import Status, WorkerStatus
 
@@ -34,6 +35,8 @@ def _worker_status(worker: WorkerSession, now_s: float) -> WorkerStatus:
         limits=worker.limits,
         is_draining=worker.is_draining,
         report_age_s=now_s - worker.last_seen_s,
+        health=worker.health.state.value,
+        quarantined_s=max(0.0, worker.health.retry_s - now_s) if worker.health.state is HealthState.FAILED else 0.0,
         cpu_usage=heartbeat.cpu_usage if heartbeat else -1.0,
         memory_usage=heartbeat.memory_usage if heartbeat else -1.0,
         disk_usage=heartbeat.disk_usage if heartbeat else -1.0,

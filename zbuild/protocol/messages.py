@@ -323,7 +323,11 @@ class StatusRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One worker of a Status. Ages in seconds; usages from 0.0 to 1.0, or -1.0 when no heartbeat has come."""
+    """One worker of a Status. Ages in seconds; usages from 0.0 to 1.0, or -1.0 when no heartbeat has come.
+
+    Attributes:
+        health: a HealthState; quarantined_s is how long nothing is granted to a failed worker, else 0.0.
+    """
 
     worker_id: int
     name: str
@@ -334,6 +338,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     limits: str
     is_draining: bool
     report_age_s: float
+    health: str
+    quarantined_s: float
     cpu_usage: float
     memory_usage: float
     disk_usage: float

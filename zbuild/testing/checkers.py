@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from zbuild.coordinator.action_record import ActionRecord
 from zbuild.coordinator.core import BrokerCore
-from zbuild.errors import NoEligibleWorker, ZbuildError
+from zbuild.errors import NoEligibleWorker, WorkerIdTaken, ZbuildError
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S
 from zbuild.model.action import ActionId, ResultStatus
 from zbuild.protocol.effects import Note, Send
@@ -144,8 +144,8 @@ class Checker:
             raise Violation(f"{name} discards a lease that it has not prepared", lease.action)
 
     def worker_stopped(self, name: str, error: ZbuildError | None) -> None:
-        """A worker stops by request only."""
-        if error is not None:
+        """A worker stops by request only, or because another one has its id."""
+        if error is not None and not isinstance(error, WorkerIdTaken):
             raise Violation(f"{name} gave up: {error}")
 
     def told(self, action: ModelledAction, finished: FinishedAction, *, is_again: bool) -> None:

@@ -100,6 +100,7 @@ class Simulation:
         ]
         for number in self.plan.late_answers:
             self._workers[number].answers_late = True
+        self._twins: list[WorkerNode] = []
         self._clients = [self._draw_client(number) for number in range(1, random.choice((2, 2, 3, 4)))]
 
     def run(self) -> Outcome:
@@ -133,6 +134,8 @@ class Simulation:
         world.is_calm = True
         world.tell("simulation", "fault", "the last fault is over")
         self._network.weather = CALM
+        for twin in self._twins:
+            twin.crash(is_seen=True)
         work_s = sum(action.run_s for action in self._workload) * SLOWEST * len(self._clients)
         bound_s = world.clock.now_s + RECOVERY_S + work_s
         stranded_since_s: dict[tuple[bytes, ActionId], float] = {}
@@ -150,7 +153,9 @@ class Simulation:
                 text = f"build {client.name} has not ended {RECOVERY_S + work_s:.0f} s after the last fault"
                 raise Violation(f"{text}; it awaits {names}", awaited[0].action if awaited else None)
         self._run_until(world.clock.now_s + CLIENT_TIMEOUT_S + 3 * REPORT_INTERVAL_S + SLOWEST * 10)
-        check_nothing_left(self._broker.core, [(worker.name, worker.core) for worker in self._workers])
+        check_nothing_left(
+            self._broker.core, [(worker.name, worker.core) for worker in self._workers if worker.is_alive]
+        )
 
     def _check_stranded(self, since_s: dict[tuple[bytes, ActionId], float]) -> None:
         """``since_s``: since when a client awaits an action that the broker does not have for it."""
@@ -187,14 +192,8 @@ class Simulation:
                 client.crash(is_seen=fault.is_seen)
             case FaultKind.CLIENT_INTERRUPT:
                 client.interrupt()
-            case FaultKind.WORKER_CUT if worker.is_alive:
-                self._network.cut(worker.link, down_s=fault.for_s, is_seen=fault.is_seen)
-            case FaultKind.CLIENT_CUT if client.is_alive:
-                self._network.cut(client.link, down_s=fault.for_s, is_seen=fault.is_seen)
-            case FaultKind.WORKER_PARTITION if worker.is_alive:
-                self._network.hold(worker.link, clock.now_s + fault.for_s)
-            case FaultKind.CLIENT_PARTITION if client.is_alive:
-                self._network.hold(client.link, clock.now_s + fault.for_s)
+            case FaultKind.TWIN if worker.is_alive:
+                self._start_twin(worker)
             case FaultKind.BROKER_RESTART if self._network.is_broker_up:
                 self._broker.crash(is_orderly=fault.target % 4 == 0, is_power_cut=fault.target % 4 == 1)
                 self._network.broker_went()
@@ -205,7 +204,46 @@ class Simulation:
                 self._world.results.is_full = True
                 clock.call_later(fault.for_s, self._free_disk)
             case _:
+                self._happen_to_links(fault, worker, client)
+
+    def _happen_to_links(self, fault: Fault, worker: WorkerNode, client: ClientNode) -> None:
+        clock = self._world.clock
+        match fault.kind:
+            case FaultKind.WORKER_CUT if worker.is_alive:
+                self._network.cut(worker.link, down_s=fault.for_s, is_seen=fault.is_seen)
+            case FaultKind.CLIENT_CUT if client.is_alive:
+                self._network.cut(client.link, down_s=fault.for_s, is_seen=fault.is_seen)
+            case FaultKind.WORKER_PARTITION if worker.is_alive:
+                self._network.hold(worker.link, clock.now_s + fault.for_s)
+            case FaultKind.CLIENT_PARTITION if client.is_alive:
+                self._network.hold(client.link, clock.now_s + fault.for_s)
+            case FaultKind.ONE_WAY if worker.is_alive:
+                self._network.hold(worker.link, clock.now_s + fault.for_s, (fault.is_seen,))
+            case FaultKind.FLAPPING if worker.is_alive:
+                for flap in range(int(fault.for_s) + 1):
+                    clock.call_later(float(flap), partial(self._cut, worker, is_seen=fault.is_seen))
+            case FaultKind.SWIZZLE:
+                self._swizzle(fault)
+            case _:
                 return
+
+    def _cut(self, worker: WorkerNode, *, is_seen: bool) -> None:
+        if worker.is_alive:
+            self._network.cut(worker.link, down_s=0.5, is_seen=is_seen)
+
+    def _swizzle(self, fault: Fault) -> None:
+        """Every link is held from an instant of its own to another, so that each pair is cut off at some time."""
+        for link in list(self._network.links.values()):
+            if not link.is_closed:
+                until_s = self._world.clock.now_s + self._random.uniform(0.0, 2 * fault.for_s)
+                begin = partial(self._network.hold, link, until_s)
+                self._world.clock.call_later(self._random.uniform(0.0, fault.for_s), begin)
+
+    def _start_twin(self, worker: WorkerNode) -> None:
+        """What a copied cache directory does. It asks for a while, and then ends with the reason."""
+        twin = worker.twin()
+        self._twins.append(twin)
+        twin.start()
 
     def _restart_broker(self) -> None:
         self._world.tell("broker", "starts")

@@ -20,7 +20,11 @@ class FaultKind(enum.Enum):
     CLIENT_CUT = "client's link cut"
     WORKER_PARTITION = "worker's link held"
     CLIENT_PARTITION = "client's link held"
+    ONE_WAY = "one direction of a worker's link held"
+    FLAPPING = "worker's link up and down"
+    SWIZZLE = "links held one after the other, and freed in another order"
     BROKER_RESTART = "broker restart"
+    TWIN = "a second worker with the same worker id"
     BLOB_LOSS = "blob lost"
     DISK_FULL = "action cache full"
 
@@ -34,13 +38,17 @@ WEIGHTS = {
     FaultKind.CLIENT_CUT: 3,
     FaultKind.WORKER_PARTITION: 3,
     FaultKind.CLIENT_PARTITION: 2,
-    FaultKind.BROKER_RESTART: 1,
+    FaultKind.ONE_WAY: 3,
+    FaultKind.FLAPPING: 2,
+    FaultKind.SWIZZLE: 1,
+    FaultKind.BROKER_RESTART: 2,
+    FaultKind.TWIN: 1,
     FaultKind.BLOB_LOSS: 4,
     FaultKind.DISK_FULL: 1,
 }
 
 
-SPIKES_S = (0.1, 2.0, 10.0)
+SPIKES_S = (0.1, 2.0, 10.0, 30.0)
 """How late a message may be when the weather has spikes."""
 
 

@@ -49,7 +49,7 @@ class Link:
         self.is_up = network.is_broker_up
         self.is_closed = False
         self.connection = 0
-        self.held_until_s = 0.0
+        self.held_until_s = {True: 0.0, False: 0.0}
         self.waiting: list[bytes] = []
         self.last_arrival_s = {True: 0.0, False: 0.0}
         self._network = network
@@ -114,14 +114,18 @@ class Network:
         delay_s = random.uniform(*LATENCY_S)
         if weather is not CALM and random.random() < weather.spike:
             delay_s += random.uniform(0.0, weather.spike_s)
-        arrival_s = max(self._clock.now_s, link.held_until_s) + delay_s
+        arrival_s = max(self._clock.now_s, link.held_until_s[is_upward]) + delay_s
         if weather is CALM or random.random() >= weather.reorder:
             arrival_s = link.last_arrival_s[is_upward] = max(arrival_s, link.last_arrival_s[is_upward])
         self._schedule(link, data, is_upward, arrival_s - self._clock.now_s)
 
-    def hold(self, link: Link, until_s: float) -> None:
-        """A partition that nobody sees: what is sent from now on arrives after it."""
-        link.held_until_s = max(link.held_until_s, until_s)
+    def hold(self, link: Link, until_s: float, directions: tuple[bool, ...] = (True, False)) -> None:
+        """A partition that nobody sees: what is sent from now on arrives after it.
+
+        ``directions``: True for what goes up to the broker, False for what comes down from it.
+        """
+        for is_upward in directions:
+            link.held_until_s[is_upward] = max(link.held_until_s[is_upward], until_s)
 
     def cut(self, link: Link, *, down_s: float, is_seen: bool) -> None:
         """Break the connection; what was on the way is lost. The peer connects again under the same routing id."""

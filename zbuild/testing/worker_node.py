@@ -93,6 +93,19 @@ class WorkerNode:
         self._world.tell(self.name, "starts", self.link.peer)
         self._wake(self._life)
 
+    def twin(self) -> WorkerNode:
+        """Another worker with the same worker id."""
+        return WorkerNode(
+            self._world,
+            self._network,
+            self._workload,
+            worker_id=self.worker_id,
+            slots=self.slots,
+            platform=self.platform,
+            slowness=self._slowness,
+            flakiness=self._flakiness,
+        )
+
     def crash(self, *, is_seen: bool) -> None:
         """The process, or its whole machine, is gone, and with it all runs."""
         if self.is_alive:

@@ -145,6 +145,8 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
                     limits="cgroup v2",
                     is_draining=False,
                     report_age_s=0.5,
+                    health="failed",
+                    quarantined_s=5.0,
                     cpu_usage=-1.0,
                     memory_usage=-1.0,
                     disk_usage=-1.0,
@@ -159,7 +161,11 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
             counters=(("executed", 6),),
         ),
         [
-            28, 9, 1.5, [[1, "w", 8, 2, 1, "hermetic", "cgroup v2", False, 0.5, -1.0, -1.0, -1.0, [["os", "linux"]]]],
+            28, 9, 1.5,
+            [[
+                1, "w", 8, 2, 1, "hermetic", "cgroup v2", False, 0.5, "failed", 5.0,
+                -1.0, -1.0, -1.0, [["os", "linux"]],
+            ]],
             1, 2, 3, 4, 5, [["executed", 6]],
         ],
     ),
