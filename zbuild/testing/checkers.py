@@ -168,9 +168,11 @@ class Checker:
 
     def _is_current(self, lease: LeaseId, peer: bytes, record: ActionRecord) -> bool:
         """By our own list of grants to this peer; the record's list only says which of them were ended since."""
+        holding = record.holdings.get(lease.attempt)
         return (
             self._granted.get(lease.action, {}).get(lease) == peer
-            and lease.attempt in record.holdings
+            and holding is not None
+            and holding.lease.epoch == lease.epoch
             and peer in self._core.farm.registry.workers
         )
 

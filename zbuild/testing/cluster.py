@@ -22,11 +22,16 @@ from zbuild.testing.worker_node import WorkerNode
 from zbuild.testing.workload import COMPILER, LIBRARY, ModelledAction, draw_workload
 from zbuild.testing.world import World
 
-RECOVERY_S = 2 * (WORKER_TIMEOUT_S + CLIENT_TIMEOUT_S) + 4 * (REPORT_INTERVAL_S + KEEPALIVE_INTERVAL_S)
-"""What the farm may need after the last fault besides the work itself: every time-out twice in a row."""
+RECOVERY_S = (
+    2 * (WORKER_TIMEOUT_S + CLIENT_TIMEOUT_S) + 4 * (REPORT_INTERVAL_S + KEEPALIVE_INTERVAL_S) + 2 * SPIKES_S[-1]
+)
+"""What the farm may need after the last fault besides the work itself: every time-out twice in a row, and messages
+that were sent before and are late in both directions."""
 
-STRANDED_S = 2 * KEEPALIVE_INTERVAL_S + SPIKES_S[-1]
-"""A client notices within this that the broker does not know an action that it awaits, and the broker then does."""
+STRANDED_S = 3 * KEEPALIVE_INTERVAL_S + 2 * SPIKES_S[-1]
+"""A client notices within this that the broker does not know an action that it awaits, and the broker then does.
+
+What was sent before the last fault was over may be late in both directions, and whatever follows it comes after it."""
 
 SKEW_S = 7200.0
 """How far the clocks of two nodes may be apart: an hour either way. No node shows less than 0, as no machine does."""
@@ -235,7 +240,7 @@ class Simulation:
         """Every link is held from an instant of its own to another, so that each pair is cut off at some time."""
         for link in list(self._network.links.values()):
             if not link.is_closed:
-                until_s = self._world.clock.now_s + self._random.uniform(0.0, 2 * fault.for_s)
+                until_s = self._world.clock.now_s + self._random.uniform(0.0, fault.for_s)
                 begin = partial(self._network.hold, link, until_s)
                 self._world.clock.call_later(self._random.uniform(0.0, fault.for_s), begin)
 
