@@ -26,6 +26,8 @@ def worker(number: int) -> WorkerStatus:
         sandbox="hermetic",
         is_draining=False,
         report_age_s=0.0,
+        health="healthy",
+        quarantined_s=0.0,
         cpu_usage=0.0,
         memory_usage=0.0,
         disk_usage=0.0,
