@@ -92,6 +92,10 @@ TRANSFER_TIMEOUT_S = 30.0
 UPLOADS_PER_PEER = 64
 """Blobs that one peer may be in the middle of uploading: it sends one after the other, so few are needed."""
 
+UPLOAD_IDLE_S = 60.0
+"""An upload that nothing was added to for so long, or for twice as long, was cut short. A chunk takes 1 s at 10 Mbit/s;
+its sender gives up after TRANSFER_TIMEOUT_S."""
+
 ACTION_CACHE_ENTRIES = 500_000
 """Results kept. At about 400 B each the file stays near 200 MB, and the least recently used go first."""
 
@@ -354,6 +358,18 @@ EVICTION_IDLE_S = 2.0
 
 PIN_S = 3600.0
 """A blob that was asked for or made within this time is not evicted: builds rarely take longer."""
+
+WORKER_COUNTERS = 64
+"""Counters that the broker keeps of one worker, and characters of a counter's name: workers have about ten."""
+
+STATUS_WORKER_BYTES = 2 * KIB
+"""One worker in a Status, at most: 1,000 of them are half a message. With more workers each has less."""
+
+COUNTERS_INTERVAL_S = 5.0
+"""How often the store tells the broker what it has counted, if that has changed: the age of a report."""
+
+COUNTERS_BYTES = 16 * KIB
+"""What the store tells at once: some ten counters of 40 B."""
 
 WORKERS_NAMED = 3
 """Workers that an error about a property names; the rest are counted."""

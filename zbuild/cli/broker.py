@@ -119,7 +119,7 @@ def _serve_control(
     beacon = _beacon(config, control, welcome.epoch)
     log.info("listening", control=control, blobs=store.endpoint, cache_dir=directory, beacon=beacon is not None)
     Readiness.from_environment(os.environ).ready()
-    Broker(core, results, journal, router, heartbeats, stops, store.lifeline.fileno(), beacon, log).run()
+    Broker(core, results, journal, router, heartbeats, stops, store.lifeline, beacon, log).run()
     Readiness.from_environment(os.environ).stopping()
     context.term()
 

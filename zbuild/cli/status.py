@@ -55,6 +55,7 @@ def _as_object(status: Status) -> dict[str, Any]:
                 "memory": worker.memory_usage,
                 "disk": worker.disk_usage,
                 "platform": dict(worker.platform),
+                "properties": worker.properties,
             }
             for worker in status.workers
         ],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from zbuild.coordinator.core import BrokerCore
 from zbuild.coordinator.journal_keeper import JournalKeeper
 from zbuild.coordinator.published_results import PublishedResults
 from zbuild.errors import ProtocolError, StoreFailed
-from zbuild.limits import BROKER_TICK_S
+from zbuild.limits import BROKER_TICK_S, COUNTERS_BYTES
 from zbuild.log import Log
 from zbuild.protocol.codec import encode, heartbeat, to_broker
+from zbuild.protocol.counters import decode_counters
 from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import Refused, Shutdown
 from zbuild.transport.beacon import BeaconResponder
@@ -25,7 +27,7 @@ class Broker:
         router: the control channel.
         heartbeats: the SUB socket.
         stop_descriptors: descriptors that end the broker: a signal's wake-up, a parent's lifeline.
-        store_lifeline: becomes readable when the store has died.
+        store_lifeline: the store's counters come by it, a line at a time; it ends when the store has died.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Broker:
         router: Router,
         heartbeats: Socket,
         stop_descriptors: list[int],
-        store_lifeline: int,
+        store_lifeline: socket.socket,
         beacon: BeaconResponder | None,
         log: Log,
     ) -> None:
@@ -49,6 +51,8 @@ class Broker:
         self._store_lifeline = store_lifeline
         self._beacon = beacon
         self._log = log
+        self._store_line = b""
+        core.farm.counted_by.update(control=router.counters, results=results.counters)
 
     def run(self) -> None:
         """Serve until stopped.
@@ -61,7 +65,7 @@ class Broker:
         poller.register(self._heartbeats)
         for descriptor in self._stop_descriptors:
             poller.register(descriptor)
-        poller.register(self._store_lifeline)
+        poller.register(self._store_lifeline.fileno())
         if self._beacon is not None:
             poller.register(self._beacon.fileno())
         next_tick_s = 0.0
@@ -70,7 +74,7 @@ class Broker:
             now_s = time.monotonic()
             if any(descriptor in events for descriptor in self._stop_descriptors):
                 break
-            if self._store_lifeline in events:
+            if self._store_lifeline.fileno() in events and not self._store_lives():
                 self._say_goodbye()
                 raise StoreFailed("the store process has died; its own last words are above")
             self._receive(now_s)
@@ -83,6 +87,21 @@ class Broker:
                 next_tick_s = now_s + BROKER_TICK_S
             self._perform(self._core.dispatch(now_s))
         self._say_goodbye()
+
+    def _store_lives(self) -> bool:
+        """Take in what the store has counted; False at the end of its lifeline."""
+        try:
+            data = self._store_lifeline.recv(COUNTERS_BYTES)
+        except OSError:
+            return False
+        lines = (self._store_line + data).splitlines(keepends=True)
+        self._store_line = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()[-COUNTERS_BYTES:]
+        if lines:
+            try:
+                self._core.farm.counted_by["store"] = decode_counters(lines[-1])
+            except ProtocolError as error:
+                self._log.warning("bad_store_counters", error=str(error))
+        return bool(data)
 
     def _receive(self, now_s: float) -> None:
         messages, gone = self._router.receive()

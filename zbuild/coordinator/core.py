@@ -22,6 +22,7 @@ from zbuild.limits import (
     STRAINED_SILENCE_S,
     SUSPENDED_S,
     UNKNOWN_ACTIONS,
+    WORKER_COUNTERS,
     WORKER_PROPERTIES,
     WORKER_TAKEN_S,
 )
@@ -249,6 +250,8 @@ class BrokerCore:
             case Report():
                 worker.silence.reported(self.farm.now_s)
                 worker.health.strained(is_strained=False)
+                counters = message.counters[:WORKER_COUNTERS]
+                worker.counters = {name: count for name, count in counters if len(name) <= WORKER_COUNTERS}
                 self._lifecycle.compare(worker, message)
                 self._acknowledge(worker, ())
             case Properties():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from zbuild.coordinator.action_record import ActionRecord
@@ -45,6 +46,7 @@ class FarmState:
         counters: every event that is worth counting, by name.
         journal: what is to be written down before anything of it is told to anyone.
         now_s: the instant of the event that is being dealt with.
+        counted_by: the counters of the broker's other parts, by the prefix that ``zbuild status`` gives them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class FarmState:
         self.actions: dict[ActionId, ActionRecord] = {}
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
+        self.counted_by: dict[str, Mapping[str, int]] = {}
 
     def journal_state(self) -> JournalState:
         """What a replay of everything that was journalled must come to."""

@@ -28,6 +28,7 @@ class WorkerSession:
         told_s: name -> instant at which the worker told its value last.
         asked: name -> instant at which the worker was asked for it.
         held: actions leased to it.
+        counters: what it has counted, as of its last report.
         grant_sequence: the number of the last Lease message made for it.
         last_turn: counts grants to all workers; its own last one.
         away_since_s: since when its link is down; None while it is up.
@@ -52,6 +53,7 @@ class WorkerSession:
         self.running = 0
         self.grant_sequence = 0
         self.last_turn = 0
+        self.counters: dict[str, int] = {}
         self.is_draining = False
         self.last_seen_s = now_s
         self.away_since_s: float | None = None

@@ -29,6 +29,9 @@ def response_words(content: str) -> list[str]:
         return quoted.split()
 
 
+_PCH_SOURCES = ("", ".c", ".cxx")
+"""CMake makes ``X.pch`` from ``X`` and ``X.cxx``, and clang wants them to be there when it reads it."""
+
 _SHELL_ONLY = re.compile(r"(?<!\\)[$`;&|<>()*?\[#~]")
 
 
@@ -273,7 +276,7 @@ class _Parser:
         if pending == "-include":
             self.command.forced_includes.append(value)
         elif pending == "-include-pch":
-            self.command.input_files.append(value)
+            self.command.input_files += [value, *(value.removesuffix(".pch") + suffix for suffix in _PCH_SOURCES)]
             self.command.own_path_flag = pending
         elif value in ("-include", "-include-pch"):
             self._clang_flag = value

@@ -25,6 +25,7 @@ _PATTERNS = tuple(
         rf"\berror: {_PATH}: No such file or directory",
         rf"\bno such file or directory: {_QUOTED}",
         rf"file not found: {_PATH}",
+        rf"could not find file {_QUOTED}",
         rf"can't open {_PATH} for reading",
         rf"can't open file {_QUOTED}",
         rf"Can't open {_PATH}(?: for reading)?: No such file",
@@ -52,7 +53,9 @@ _PATTERNS = tuple(
         rf"{_PATH}, needed by [^,\s]+, not found",
     )
 )
-_MISSING = re.compile(rb"No such file or directory|\bfile not found|\bcannot find ", re.IGNORECASE)
+_MISSING = re.compile(
+    rb"No such file or directory|\bfile not found|\bcannot find |\bcould not find file", re.IGNORECASE
+)
 _MODULE = re.compile(r"(?:ModuleNotFoundError|ImportError): No module named ['\"]([\w.]+)['\"]")
 _LIBRARY = re.compile(r"(?:cannot find|unable to find library) -l(:?)([\w.+-]+)")
 _CMAKE_LIST = re.compile(r"(?:file|include|configure_file)[^\n]*(?:failed|could not find)[^\n]*:\s*\n\s*\n?\s+(\S+)")

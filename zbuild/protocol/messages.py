@@ -237,12 +237,14 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int
         sequence: of the last Lease message that the worker has seen, or was told of by an Acknowledge.
         held: queued or running leases, and results not yet acknowledged.
         is_draining: the worker takes no more leases.
+        counters: (name, count) of everything that the worker counts, since its start.
     """
 
     sequence: int
     held: tuple[LeaseId, ...]
     running: int
     is_draining: bool
+    counters: tuple[tuple[str, int], ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -295,6 +297,10 @@ class Properties(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag
     values: tuple[tuple[str, str], ...]
 
 
+PROPERTY_ERROR = "error: "
+"""Begins the value of a property that a worker has failed to find out. No action can require it."""
+
+
 class HeartBeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.HEARTBEAT)):
     """worker -> broker over PUB/SUB, every 5 s, below 1 KB: absolute state, the latest wins.
 
@@ -327,6 +333,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     Attributes:
         health: a HealthState; quarantined_s is how long nothing is granted to a failed worker, else 0.0.
+        platform: the first (name, value) of its properties; what does not fit a message is left out.
+        properties: how many it has told of.
     """
 
     worker_id: int
@@ -344,13 +352,16 @@ class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     memory_usage: float
     disk_usage: float
     platform: tuple[tuple[str, str], ...]
+    properties: int
 
 
 class Status(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.STATUS)):
     """broker -> client, in answer to StatusRequest. Losing it costs the client its time-out.
 
     Attributes:
-        counters: (name, count) of everything that the broker counts, sorted by name.
+        counters: (name, count) of everything that the broker counts, sorted by name. Those of its parts begin with
+            ``control_`` (its socket), ``results_`` (the action cache) and ``store_``; those that begin with ``worker_``
+            are the sums over the workers that are connected.
     """
 
     epoch: int

@@ -50,6 +50,7 @@ class _OpenUpload:
     def __init__(self, upload: Upload) -> None:
         self.upload = upload
         self.received_bytes = 0
+        self.is_idle = False
 
 
 class StoreCore:
@@ -73,6 +74,16 @@ class StoreCore:
                 return self._put(peer, message, data), []
             case Get():
                 return self._get(message)
+
+    def sweep(self) -> None:
+        """Drop the uploads that nothing was added to since the last sweep: their senders hold places for nothing."""
+        for open_uploads in self._uploads.values():
+            for digest, upload in list(open_uploads.items()):
+                if upload.is_idle:
+                    del open_uploads[digest]
+                    upload.upload.abort()
+                    self.counters["uploads_expired"] += 1
+                upload.is_idle = True
 
     def disconnected(self, peer: bytes) -> None:
         """Drop what the peer had not finished sending."""
@@ -116,6 +127,7 @@ class StoreCore:
             raise ProtocolError(f"cannot store {part.digest.short}: a part from {part.offset} B does not continue it")
         upload.upload.write(chunk)
         upload.received_bytes += len(chunk)
+        upload.is_idle = False
         if upload.received_bytes == part.digest.size_bytes:
             del open_uploads[part.digest]
             upload.upload.commit()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
+import time
+from collections import Counter
 
 from zbuild.errors import ProtocolError, StoreFailed
-from zbuild.limits import EVICTION_IDLE_S, PIN_S
+from zbuild.limits import COUNTERS_INTERVAL_S, EVICTION_IDLE_S, PIN_S, UPLOAD_IDLE_S
 from zbuild.log import Log
 from zbuild.protocol.blob_messages import decode_to_store, encode_header
+from zbuild.protocol.counters import encode_counters
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.eviction import Evictor
 from zbuild.storage.idle_eviction import IdleEviction
@@ -23,7 +27,7 @@ class StoreServer:
 
     Args:
         lifeline: a stream socket to the broker. The store writes its bound endpoint and a newline
-            to it once it listens, and ends when the other side closes it.
+            to it once it listens, later lines of counters, and ends when the other side closes it.
     """
 
     def __init__(
@@ -37,6 +41,9 @@ class StoreServer:
         )
         self._lifeline = lifeline
         self._log = log
+        self._told: Counter[str] = Counter()
+        self._next_told_s = 0.0
+        self._next_sweep_s = 0.0
 
     def run(self) -> None:
         poller = Poller()
@@ -51,8 +58,23 @@ class StoreServer:
                 self._serve()
             if self._eviction.is_under_way or not events:
                 self._evict()
+            now_s = time.monotonic()
+            self._tell_counters(now_s)
+            if now_s >= self._next_sweep_s:
+                self._core.sweep()
+                self._next_sweep_s = now_s + UPLOAD_IDLE_S
         self._router.close()
         self._context.term()
+
+    def _tell_counters(self, now_s: float) -> None:
+        counters = self._core.counters + self._router.counters
+        if now_s < self._next_told_s or counters == self._told:
+            return
+        self._next_told_s = now_s + COUNTERS_INTERVAL_S
+        self._told = counters
+        # A broker that has gone is noticed by the poller.
+        with contextlib.suppress(OSError):
+            self._lifeline.sendall(encode_counters(counters))
 
     def _evict(self) -> None:
         try:

@@ -7,7 +7,7 @@ milliseconds; heartbeats are left for hangs and partitions.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -25,6 +25,7 @@ class Router:
         self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._peers: dict[int, bytes] = {}
         self._descriptors: dict[bytes, int] = {}
+        self._closed: deque[int] = deque()
 
     def register(self, poller: Poller) -> None:
         poller.register(self.socket)
@@ -33,21 +34,23 @@ class Router:
     def receive(self) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
         """Messages that have come, and peers that have gone, which were still there when they sent them.
 
-        A descriptor is reused by the next connection only after its event was queued, so events
-        are read after the messages: none of these can then belong to the connection that closed.
+        A descriptor is reused by the next connection only after its event was queued. So events are looked at
+        when no message is left, and a descriptor that is found with a new peer has an event for the old one.
         """
         messages: list[tuple[bytes, list[bytes]]] = []
+        gone: list[bytes] = []
         while len(messages) < RECEIVE_BATCH:
             try:
                 first = self.socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                gone += self._disconnected()
                 break
             peer = bytes(first.bytes)
             frames = self.socket.recv_multipart(zmq.NOBLOCK) if first.more else []
             if peer not in self._descriptors:
-                self._remember(peer, first)
+                gone += self._remember(peer, first)
             messages.append((peer, frames))
-        return messages, self._disconnected()
+        return messages, gone
 
     def send(self, peer: bytes, frames: list[bytes]) -> bool:
         """Send, or count why not: a message to a peer that is gone, or that does not read, is dropped."""
@@ -68,19 +71,37 @@ class Router:
         self._monitor.close(0)
         self.socket.close()
 
-    def _remember(self, peer: bytes, frame: zmq.Frame) -> None:
+    def _remember(self, peer: bytes, frame: zmq.Frame) -> list[bytes]:
+        """Note whose descriptor it is now; the peer that had it before, which is gone."""
         descriptor = int(frame.get(zmq.SRCFD))
+        gone: list[bytes] = []
+        if descriptor in self._peers:
+            self._read_events()
+            if descriptor in self._closed:
+                self._closed.remove(descriptor)
+            gone = self._forget(descriptor)
         self._peers[descriptor] = peer
         self._descriptors[peer] = descriptor
+        return gone
+
+    def _forget(self, descriptor: int) -> list[bytes]:
+        peer = self._peers.pop(descriptor, None)
+        if peer is None:
+            return []
+        del self._descriptors[peer]
+        return [peer]
 
     def _disconnected(self) -> list[bytes]:
+        self._read_events()
         gone: list[bytes] = []
+        while self._closed:
+            gone += self._forget(self._closed.popleft())
+        return gone
+
+    def _read_events(self) -> None:
         while True:
             try:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
-                return gone
-            peer = self._peers.pop(int(event["value"]), None)
-            if peer is not None:
-                self._descriptors.pop(peer, None)
-                gone.append(peer)
+                return
+            self._closed.append(int(event["value"]))

@@ -14,7 +14,7 @@ from zbuild.log import Log
 from zbuild.model.action import ActionId, ActionResult
 from zbuild.protocol.codec import encode, to_worker
 from zbuild.protocol.effects import Note, Send
-from zbuild.protocol.messages import Grant, HeartBeat, Hello, LeaseId, Welcome
+from zbuild.protocol.messages import PROPERTY_ERROR, Grant, HeartBeat, Hello, LeaseId, Welcome
 from zbuild.storage.idle_eviction import IdleEviction
 from zbuild.transport.green import Wakeup
 from zbuild.transport.loop import Socket, descriptor_of, drain, has_input, new_context, try_send
@@ -145,6 +145,9 @@ class Agent:
             self._perform(self._core.finished(finished))
         if self._platform.news:
             news, self._platform.news = self._platform.news, {}
+            errors = sum(value.startswith(PROPERTY_ERROR) for value in news.values())
+            if errors:
+                self._core.counters["property_errors"] += errors
             self._perform(self._core.evaluated(news))
         if self._is_drain_requested:
             self._perform(self._core.drain(now_s))

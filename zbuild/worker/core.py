@@ -177,17 +177,16 @@ class WorkerCore:
             self._next_report_s = now_s + UNSTARTED_REPEAT_S
             return [Send(self._hello)]
         self._next_report_s = now_s + REPORT_INTERVAL_S
+        counters = tuple(sorted(self.counters.items()))
         report = Report(
             sequence=self._sequence,
             held=tuple(self._held),
             running=self._running,
             is_draining=self._is_draining,
+            counters=counters,
         )
-        ended = [
-            Outcome(lease, held.result)
-            for lease, held in self._held.items()
-            if held.state is LeaseState.ENDED and held.result is not None
-        ]
+        ends = [(lease, each.result) for lease, each in self._held.items() if each.state is LeaseState.ENDED]
+        ended = [Outcome(lease, result) for lease, result in ends if result is not None]
         return [*_completions(ended), Send(report)]
 
     def _welcomed(self, welcome: Welcome, now_s: float) -> list[WorkerEffect]:

@@ -11,7 +11,10 @@ import gevent.threadpool
 
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import TOOLCHAIN_RECHECK_S, TOOLCHAIN_STALE_S
+from zbuild.protocol.messages import PROPERTY_ERROR
 from zbuild.transport.green import Wakeup
+
+_ERROR_CHARS = 200
 
 
 class Platform:
@@ -74,7 +77,14 @@ class Platform:
         self._toolchain.save()
 
     def _evaluate(self, names: tuple[str, ...]) -> dict[str, str]:
-        return {name: self._fixed.get(name) or self._toolchain.evaluate_property(name) or "" for name in names}
+        return {name: self._value(name) for name in names}
+
+    def _value(self, name: str) -> str:
+        """An exception would leave the broker without an answer: it would ask again for ever."""
+        try:
+            return self._fixed.get(name) or self._toolchain.evaluate_property(name) or ""
+        except Exception as problem:
+            return f"{PROPERTY_ERROR}{problem!r}"[:_ERROR_CHARS]
 
     def _reevaluate(self, names: tuple[str, ...]) -> dict[str, str]:
         self._toolchain.revalidate()

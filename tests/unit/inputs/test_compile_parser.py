@@ -139,7 +139,7 @@ def test_flags_that_put_the_users_directories_into_outputs(flags: str) -> None:
 
 def test_the_front_ends_flags_are_read_through_the_drivers() -> None:
     command = parsed("clang -Xclang -include-pch -Xclang d/x.pch -Xclang -include -Xclang d/x.h -c x.c")
-    assert "d/x.pch" in command.input_files
+    assert {"d/x.pch", "d/x.cxx"} <= set(command.input_files)
     assert command.forced_includes == ["d/x.h"]
 
 

@@ -108,7 +108,10 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
         [3, 1, 2, 3, 5, 4, 5, 0.25, 0.5, 0.75],
     ),
     (Shutdown(reason="the broker stops"), [6, "the broker stops"]),
-    (Report(sequence=1, held=(LEASE,), running=1, is_draining=False), [7, 1, [_LEASE], 1, False]),
+    (
+        Report(sequence=1, held=(LEASE,), running=1, is_draining=False, counters=(("refused", 2),)),
+        [7, 1, [_LEASE], 1, False, [["refused", 2]]],
+    ),
     (
         Welcome(
             protocol_version=1,
@@ -151,6 +154,7 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
                     memory_usage=-1.0,
                     disk_usage=-1.0,
                     platform=(("os", "linux"),),
+                    properties=1,
                 ),
             ),
             clients=1,
@@ -164,7 +168,7 @@ EXAMPLES: list[tuple[Message, list[object]]] = [
             28, 9, 1.5,
             [[
                 1, "w", 8, 2, 1, "hermetic", "cgroup v2", False, 0.5, "failed", 5.0,
-                -1.0, -1.0, -1.0, [["os", "linux"]],
+                -1.0, -1.0, -1.0, [["os", "linux"]], 1,
             ]],
             1, 2, 3, 4, 5, [["executed", 6]],
         ],

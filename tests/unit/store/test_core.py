@@ -185,3 +185,26 @@ def test_what_was_stored_and_sent_is_counted(store: StoreCore) -> None:
     assert store.counters["blobs_stored"] == 1
     assert store.counters["bytes_stored"] == len(DATA)
     assert store.counters["bytes_sent"] == 100
+
+
+def test_an_upload_that_was_cut_short_gives_its_place_back(store: StoreCore, blobs: BlobDirectory) -> None:
+    """It was held until the peer disconnected, which a worker does not do for weeks."""
+    for number in range(UPLOADS_PER_PEER):
+        assert not put(store, of_bytes(b"%d" % number + DATA), 0, b"%d" % number).failures
+    assert put(store, DIGEST, 0, DATA[:9]).failures
+    store.sweep()
+    assert put(store, DIGEST, 0, DATA[:9]).failures
+    assert not put(store, of_bytes(b"0" + DATA), 1, DATA).failures
+
+    store.sweep()
+
+    assert store.counters["uploads_expired"] == UPLOADS_PER_PEER - 1
+    assert not put(store, DIGEST, 0, DATA).failures
+    assert blobs.read(DIGEST) == DATA
+
+
+def test_an_upload_that_goes_on_slowly_is_left_alone(store: StoreCore, blobs: BlobDirectory) -> None:
+    for offset in range(0, len(DATA), 256):
+        assert not put(store, DIGEST, offset, DATA[offset : offset + 256]).failures
+        store.sweep()
+    assert blobs.read(DIGEST) == DATA
