@@ -57,6 +57,7 @@ def test_results_come_back_and_lie_in_the_store_as_in_defects_2_and_12(
     assert remote_tree.text("a") == f"{token}\n"
     stored = [path for path in (farm.directory / "broker/blobs").rglob("*") if path.is_file()]
     assert any(path.read_bytes() == f"{token}\n".encode() for path in stored)
+    wait_until(lambda: farm.status()["counters"].get("store_blobs_stored", 0) >= 1, "the store's counters")
 
 
 def test_a_batch_of_actions_reaches_the_workers_as_in_defect_3(farm: Farm, remote_tree: Tree, token: str) -> None:
