@@ -92,19 +92,20 @@ def test_a_build_goes_on_where_an_interrupted_one_stopped(embedded_tree: Tree, t
     assert tree.is_up_to_date()
 
 
-def test_a_killed_client_leaves_no_process(embedded_tree: Tree, token: str) -> None:
+def test_a_killed_client_leaves_no_process_and_no_directory(embedded_tree: Tree, token: str, short_path: Path) -> None:
     """SIGKILL gives no chance to clean up: the farm of its own ends by itself."""
     tree = embedded_tree
+    tree.environment["TMPDIR"] = str(short_path)
     tree.manifest(f"build remote: sh\n  cmd = sleep {token[:3]}.{token}; touch remote\n")
     build = tree.start()
     wait_until(lambda: bool(processes_naming(f"sleep {token[:3]}.{token}")), "the command to run")
-    directory = next(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("zbuild-"))
+    (directory,) = (name for name in os.listdir(short_path) if name.startswith("zbuild-"))
     build.kill()
     finish(build)
 
     wait_until(lambda: not processes_naming(token), "the command to end")
     wait_until(lambda: not processes_naming(directory), "the farm to end")
-    shutil.rmtree(Path(tempfile.gettempdir()) / directory, ignore_errors=True)
+    assert os.listdir(short_path) == []
     second = tree.zbuild_plain("-n")
     assert second.exit_code == 0
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CONTROL_SOCKET = "control"
 """Name of the control channel's socket in a --socket-dir."""
 
+_HEARTBEAT_SOCKET = "heartbeats"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a broker until SIGTERM or SIGINT."""
@@ -58,11 +60,12 @@ def serve(config: BrokerConfig, socket_dir: str | None, lifeline: int | None, lo
     directory = config.directory(os.environ)
     _make_directory(directory)
     with contextlib.ExitStack() as stack:
+        if socket_dir is not None and lifeline is not None:
+            # Whoever made it for this broker may have been killed. libzmq leaves the sockets.
+            stack.callback(_remove_sockets, socket_dir)
         signals = StopSignals()
         stack.callback(signals.close)
-        store = StoreProcess(
-            _endpoint(config.host, config.blob_port, socket_dir, "blobs"), directory, config.cache_bytes
-        )
+        store = StoreProcess(_endpoint(config.host, config.blob_port, socket_dir, BLOBS), directory, config.cache_bytes)
         stack.callback(store.close)
         _serve_control(config, socket_dir, directory, store, [signals.descriptor], lifeline, log)
 
@@ -92,7 +95,9 @@ def _serve_control(
 
     context = new_context()
     router = Router(control_router(context, _endpoint(config.host, config.port, socket_dir, CONTROL_SOCKET)))
-    heartbeats = heartbeat_subscriber(context, _endpoint(config.host, config.heartbeat_port, socket_dir, "heartbeats"))
+    heartbeats = heartbeat_subscriber(
+        context, _endpoint(config.host, config.heartbeat_port, socket_dir, _HEARTBEAT_SOCKET)
+    )
     cache = ActionCache(os.path.join(directory, "results.sqlite"))
     if cache.was_corrupt:
         log.error("action_cache_corrupt", moved_to=os.path.join(directory, "results.sqlite.corrupt"))
@@ -156,6 +161,14 @@ def _advertised(endpoint: str) -> str:
     if not endpoint.startswith("tcp://"):
         return endpoint
     return f"tcp://*:{endpoint.rpartition(':')[2]}"
+
+
+def _remove_sockets(directory: str) -> None:
+    for name in (CONTROL_SOCKET, _HEARTBEAT_SOCKET, BLOBS):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(directory, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
 
 
 def _make_directory(path: str) -> None:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import sys
 import time
 from collections.abc import Iterator
 
 from zbuild.cli.farm_flags import CONFIG_KEYS, add_farm_flags
+from zbuild.cli.real_ninja import ninja_version, run_ninja
 from zbuild.client.console import Console
 from zbuild.client.summary import Summary
 from zbuild.config import ClientConfig
+from zbuild.directory_lock import lock_directory
 from zbuild.errors import BadInput, ExitCode, LockHeld, ZbuildError
 
+_VALUE_FLAGS = ("-C", "-f", "-j", "-k", "-l", "-d", "-w")
 _EXPLAIN = "explain"
+_WARNING_FLAGS = ("phonycycle=warn", "phonycycle=err")
+_FORMER_WARNING_FLAGS = ("dupbuild=err", "depfilemulti=err", "depfilemulti=warn")
+"""Given up by ninja, which since 1.11 does what they say, and takes them still."""
+
 _DEBUG_MODES = {
     _EXPLAIN: "say why each command is run",
     "keepdepfile": "do not delete depfiles after they are read",
@@ -36,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: cmake -G Ninja -S . -B out && zbuild build -C out",
     )
     made.add_argument("targets", nargs="*", metavar="TARGET", help="default: the manifest's defaults")
-    made.add_argument("-C", dest="directory", metavar="DIR", help="change to DIR first")
+    made.add_argument("-C", dest="directory", metavar="DIR", help="change to DIR before anything else is read")
     made.add_argument("-f", dest="file", default="build.ninja", metavar="FILE", help="the manifest [build.ninja]")
     made.add_argument(
         "-j", dest="jobs", type=_jobs, metavar="N", help="commands at once [the number of processors + 2]"
@@ -46,6 +52,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-v", "--verbose", dest="is_verbose", action="store_true", help="show whole commands")
     made.add_argument("--quiet", dest="is_quiet", action="store_true", help="no progress, only failures")
     made.add_argument("-d", dest="debug", action="append", default=[], metavar="MODE", help=", ".join(_DEBUG_MODES))
+    made.add_argument(
+        "-l", dest="max_load", type=float, default=0.0, metavar="N", help="start nothing while the load is above N"
+    )
+    made.add_argument(
+        "-w", dest="warnings", action="append", default=[], metavar="FLAG", help=", ".join(_WARNING_FLAGS)
+    )
+    made.add_argument(
+        *("-t", "--tool"), dest="tool", metavar="TOOL", help="run a tool of ninja's own; all that follows is for it"
+    )
+    made.add_argument("--version", action="store_true", help="print the version of ninja that this stands in for")
     made.add_argument("--json", dest="is_json", action="store_true", help="print the summary on stdout as JSON")
     add_farm_flags(made)
     return made
@@ -53,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Build; the exit code."""
-    flags = parser().parse_args(arguments)
+    flags = _parsed(arguments)
+    if flags.version:
+        print(ninja_version())
+        return int(ExitCode.OK)
     console = Console(
         sys.stderr,
         sys.stderr.buffer if flags.is_json else sys.stdout.buffer,
@@ -78,40 +97,65 @@ def main(arguments: list[str]) -> int:
     return code
 
 
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """As ninja, ``-t TOOL`` ends the flags: what follows is the tool's."""
+    for position, word in enumerate(arguments):
+        if word == "--":
+            break
+        if word.startswith("-t") and (position == 0 or arguments[position - 1] not in _VALUE_FLAGS):
+            end = position + 1 + (word == "-t")
+            flags = parser().parse_args(arguments[:end])
+            flags.targets = arguments[end:]
+            return flags
+    return parser().parse_args(arguments)
+
+
 def _build(flags: argparse.Namespace, console: Console, summary: Summary, began_s: float) -> int:
     for mode in flags.debug:
         if mode not in _DEBUG_MODES:
             raise BadInput(f"unknown debug mode {mode!r}: expected {', '.join(_DEBUG_MODES)}")
-    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
-    summary.sandbox = config.sandbox
+    flags.warnings = [flag for flag in flags.warnings if flag not in _FORMER_WARNING_FLAGS]
+    for flag in flags.warnings:
+        if flag not in _WARNING_FLAGS:
+            raise BadInput(f"unknown warning flag {flag!r}: expected {', '.join(_WARNING_FLAGS)}")
     if flags.directory is not None:
         try:
             os.chdir(flags.directory)
         except OSError as error:
             raise BadInput(f"cannot change to {flags.directory!r}: {error.strerror}") from error
         console.remark(f"zbuild: Entering directory '{flags.directory}'")
+    if flags.tool is not None:
+        run_ninja(["-f", flags.file, "-t", flags.tool, *flags.targets], f"-t {flags.tool}")
+    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
+    summary.sandbox = config.sandbox
     from zbuild.cli.ninja_build import NinjaBuild
 
-    with locked_directory():
+    with _locked_directory(console):
         return NinjaBuild(flags, config, console, summary, began_s).run()
 
 
 @contextlib.contextmanager
-def locked_directory() -> Iterator[None]:
-    """Keep a second zbuild out of the working directory. The lock is on the directory itself: no file is left.
+def _locked_directory(console: Console) -> Iterator[None]:
+    """Keep a second zbuild out of the working directory.
+
+    Without locks the build goes on as ninja's would, which takes none.
 
     Raises:
         LockHeld: another zbuild builds here.
     """
-    descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = -1
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockHeld(f"another zbuild is building in {os.getcwd()}") from None
+        descriptor = lock_directory(".", waits=False)
+    except BlockingIOError:
+        raise LockHeld(f"another zbuild is building in {os.getcwd()}") from None
+    except OSError as error:
+        text = f"cannot lock {os.getcwd()} ({error.strerror}): a second build here would not be noticed"
+        console.message(f"zbuild: warning: {text}")
+    try:
         yield
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _jobs(text: str) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 
+from zbuild.cli.real_ninja import STAND_IN_VERSION, ninja_version
 from zbuild.errors import ManifestError
 from zbuild.ninja import build_log, deps_log
 from zbuild.ninja.build_log import BuildLog
@@ -18,19 +17,23 @@ from zbuild.ninja.manifest import load_manifest
 from zbuild.ninja.node import Node
 from zbuild.ninja.version import build_log_version
 
-_FALLBACK_NINJA_VERSION = "1.11"
-"""Whose log format a new log gets where no ninja is installed: the oldest that every ninja since 2022 reads."""
-
 
 def load_graph(
-    disk: Disk, file: str, warn: Callable[[str], None], explain: Callable[[Node, str], None] | None = None
+    disk: Disk,
+    file: str,
+    warn: Callable[[str], None],
+    explain: Callable[[Node, str], None] | None = None,
+    *,
+    refuses_phony_cycle: bool = False,
 ) -> tuple[Graph, DirtyScan]:
     """The graph of the manifest ``file``, and the scan that knows what of it is out of date.
+
+    ``refuses_phony_cycle``: -w phonycycle=err.
 
     Raises:
         ManifestError: ninja would refuse the manifest or a log, too.
     """
-    graph = load_manifest(disk, file, warn)
+    graph = load_manifest(disk, file, warn, refuses_phony_cycle=refuses_phony_cycle)
     log_path = graph.log_path(build_log.FILE_NAME)
     log = BuildLog(disk, log_path, _new_log_version(log_path))
     deps = DepsLog(disk, graph.log_path(deps_log.FILE_NAME), graph)
@@ -47,11 +50,7 @@ def leaf_inputs(graph: Graph) -> list[str]:
 
 def _new_log_version(path: str) -> int:
     """The version of a log that does not exist yet: what the ninja on PATH writes. One that exists keeps its own."""
-    ninja = None if os.path.exists(path) else shutil.which("ninja")
-    if ninja is None:
-        return build_log_version(_FALLBACK_NINJA_VERSION)
-    asked = subprocess.run([ninja, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     try:
-        return build_log_version(asked.stdout.strip())
+        return build_log_version(STAND_IN_VERSION if os.path.exists(path) else ninja_version())
     except (ManifestError, ValueError):
-        return build_log_version(_FALLBACK_NINJA_VERSION)
+        return build_log_version(STAND_IN_VERSION)

@@ -81,7 +81,8 @@ class NinjaBuild:
 
     def _load(self) -> tuple[Graph, DirtyScan]:
         explain = self._explain if "explain" in self._flags.debug else None
-        return load_graph(self._disk, self._flags.file, self._warn, explain)
+        refuses = self._flags.warnings[-1:] == ["phonycycle=err"]
+        return load_graph(self._disk, self._flags.file, self._warn, explain, refuses_phony_cycle=refuses)
 
     def _warn(self, text: str) -> None:
         self._console.message(f"zbuild: warning: {text}")
@@ -118,6 +119,7 @@ class NinjaBuild:
             keeps_rspfile="keeprsp" in self._flags.debug,
             is_explained="explain" in self._flags.debug,
             manifest=self._flags.file,
+            max_load=self._flags.max_load,
         )
         progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
         build = Build(

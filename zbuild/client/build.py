@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zbuild.client.console import Console
 from zbuild.client.edge_description import describe
 from zbuild.client.farm_session import FarmSession
+from zbuild.client.load_limit import is_overloaded
 from zbuild.client.local_process import LocalOutcome, LocalProcesses
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
 from zbuild.client.repeat_reason import reason_to_repeat_here
@@ -39,6 +40,7 @@ class BuildOptions(NamedTuple):
         keeps_depfile, keeps_rspfile: ninja's -d keepdepfile and keeprsp.
         manifest: the file of the graph; what must be declared is said in the language of its generator.
         is_explained: -d explain, which also says of each edge why it runs on this machine.
+        max_load: -l.
     """
 
     parallelism: int
@@ -49,6 +51,7 @@ class BuildOptions(NamedTuple):
     keeps_rspfile: bool = False
     is_explained: bool = False
     manifest: str = ""
+    max_load: float = 0.0
 
 
 class _Running:
@@ -136,8 +139,8 @@ class Build:
 
     def _start_edges(self) -> None:
         started = 0
-        while not self._has_stopped and len(self._running) < self._options.in_flight:
-            edge = self._plan.find_work()
+        while not self._has_stopped and (count := len(self._running)) < self._options.in_flight:
+            edge = None if is_overloaded(self._options.max_load, count) else self._plan.find_work()
             if edge is None:
                 break
             self._start(edge)

@@ -32,6 +32,7 @@ __all__ = [
 
 _ARCHIVERS = ("ar", "gcc-ar", "llvm-ar", "ranlib", "gcc-ranlib", "llvm-ranlib")
 _UTILITY = re.compile(r"(?:^|/)(?:CMakeFiles/[^/]+|meson-internal__[^/]*)\Z")
+_APPENDING_TAR = {"-r", "--append", "-u", "--update", "-A", "--concatenate", "--catenate", "-rf", "-uf", "rf", "uf"}
 _CLOCKS = ("date", "uuidgen")
 _LINKERS = ("ld", "ld.bfd", "ld.gold", "ld.lld", "ld.mold")
 
@@ -124,6 +125,7 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
             gathering.environment["CCACHE_DISABLE"] = "1"
         gather_compile(gathering, command, argv, path)
         return
+    _check_in_place(gathering, command, argv)
     gather_tool(gathering, command, argv)
     if name in _CLOCKS:
         gathering.uncacheable.append(f"{name} prints something else each time")
@@ -133,6 +135,21 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         gathering.kind = "link"
     elif argv[0] not in BUILTINS and argv[:3] != (argv[0], "-E", "rm"):
         gathering.has_tool = True
+
+
+def _check_in_place(gathering: Gathering, command: SimpleCommand, argv: tuple[str, ...]) -> None:
+    """A program that keeps what its output holds already, unless an earlier command of the line has removed that.
+
+    ninja leaves the outputs of the last time where they are; in the sandbox there are none.
+    """
+    name = os.path.basename(argv[0])
+    paths = {absolute(word, command.working_directory) for word in argv[1:]}
+    if name == "rm" or argv[1:3] in (("-E", "rm"), ("-E", "remove")):
+        gathering.removed |= paths
+    elif name == "zip" or name.rpartition("-")[2] in _ARCHIVERS or (name == "tar" and _APPENDING_TAR & {*argv[1:]}):
+        for path in sorted(paths & gathering.outputs.keys() - gathering.removed):
+            if gathering.context.tree.has_file(path):
+                raise StayLocal(LocalReason.APPENDS, path)
 
 
 def _gather_script(gathering: Gathering, command: SimpleCommand, argv: tuple[str, ...], text: str, depth: int) -> None:
@@ -154,8 +171,10 @@ def _add_redirect(gathering: Gathering, command: SimpleCommand, operator: str, t
     if operator in ("<", "<>"):
         gathering.add_file(path)
         return
-    if operator == ">>" and gathering.context.tree.has_file(path):
+    if operator == ">>" and path not in gathering.removed and gathering.context.tree.has_file(path):
         raise StayLocal(LocalReason.APPENDS, path)
+    if operator == ">":
+        gathering.removed.add(path)
     if path not in gathering.outputs:
         gathering.add_output(path)
 

@@ -55,6 +55,7 @@ class Gathering:
         self.replacements: list[tuple[SimpleCommand, str, str]] = []
         declared = [*description.outputs, *([description.depfile] if description.depfile else [])]
         self.outputs = {absolute(path, self.working_directory): False for path in declared}
+        self.removed: set[str] = set()
         self.response: dict[str, str] = {}
         if description.rspfile is not None and description.rspfile_content is not None:
             self.response[absolute(description.rspfile, self.working_directory)] = description.rspfile_content

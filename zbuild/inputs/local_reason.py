@@ -10,7 +10,7 @@ class LocalReason(enum.StrEnum):
 
     GENERATOR = "generator"
     CONSOLE = "console"
-    APPENDS = "appends to a file that exists"
+    APPENDS = "changes an output that exists"
     OUTPUT_OUTSIDE = "writes outside the build directory"
     SHELL_SYNTAX = "shell syntax not analysed"
     TOOL_NOT_FOUND = "tool not found"

@@ -26,8 +26,10 @@ from zbuild.ninja.scope import RESERVED_BINDINGS, Rule, Scope
 from zbuild.ninja.version import check_required_version
 
 
-def load_manifest(disk: Disk, file_name: str, warn: Callable[[str], None]) -> Graph:
-    """Read a manifest. ``warn`` receives the text of each warning.
+def load_manifest(
+    disk: Disk, file_name: str, warn: Callable[[str], None], *, refuses_phony_cycle: bool = False
+) -> Graph:
+    """Read a manifest. ``warn`` receives the text of each warning. ``refuses_phony_cycle``: -w phonycycle=err.
 
     Raises:
         ManifestError: a file cannot be read, or ninja would refuse it. Mostly a
@@ -38,7 +40,7 @@ def load_manifest(disk: Disk, file_name: str, warn: Callable[[str], None]) -> Gr
     was_collecting = gc.isenabled()
     gc.disable()
     try:
-        ManifestParser(graph, disk, warn).load(file_name, graph.scope, 0)
+        ManifestParser(graph, disk, warn, refuses_phony_cycle).load(file_name, graph.scope, 0)
     finally:
         if was_collecting:
             gc.enable()
@@ -48,10 +50,11 @@ def load_manifest(disk: Disk, file_name: str, warn: Callable[[str], None]) -> Gr
 class ManifestParser:
     """Adds what files say to a graph."""
 
-    def __init__(self, graph: Graph, disk: Disk, warn: Callable[[str], None]) -> None:
+    def __init__(self, graph: Graph, disk: Disk, warn: Callable[[str], None], refuses_phony_cycle: bool) -> None:
         self._graph = graph
         self._disk = disk
         self._warn = warn
+        self._refuses_phony_cycle = refuses_phony_cycle
         self._has_dyndep_for_all = False
 
     def load(self, file_name: str, scope: Scope, depth: int) -> None:
@@ -244,7 +247,7 @@ class ManifestParser:
 
     def _drop_phony_cycle(self, edge: Edge) -> None:
         """Forgive ``build a: phony a``, which CMake before 3.1 wrote (ninja's ``-w phonycycle=warn``)."""
-        if not edge.may_be_phony_cycle or edge.outputs[0] not in edge.inputs:
+        if self._refuses_phony_cycle or not edge.may_be_phony_cycle or edge.outputs[0] not in edge.inputs:
             return
         output = edge.outputs[0]
         order_only = [node for node in edge.order_only_inputs if node is not output]

@@ -8,10 +8,11 @@ clocks or process ids (which repeat, and differ between PID namespaces).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import shutil
+
+from zbuild.directory_lock import LOCK_NAME, lock_directory
 
 
 class ScratchDirectory:
@@ -42,14 +43,12 @@ class ScratchDirectory:
         self._make()
 
     def _make(self) -> None:
-        gate = os.open(self._parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Nobody may find a directory between its making and its locking: the parent's lock covers both.
+        gate = lock_directory(self._parent, waits=True)
         try:
-            # Nobody may find a directory between its making and its locking: the parent's lock covers both.
-            fcntl.flock(gate, fcntl.LOCK_EX)
             _remove_abandoned(self._parent)
             os.mkdir(self.path, 0o700)
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = lock_directory(self.path, waits=True)
         finally:
             os.close(gate)
 
@@ -69,17 +68,15 @@ class ScratchDirectory:
 def _remove_abandoned(parent: str) -> None:
     for name in os.listdir(parent):
         path = os.path.join(parent, name)
+        if name == LOCK_NAME:
+            continue
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = lock_directory(path, waits=False)
+        except BlockingIOError:
+            continue
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(path)
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-        finally:
-            os.close(descriptor)
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)

@@ -30,6 +30,37 @@ def test_appending_to_a_file_that_exists_stays_local(tmp_path: Path) -> None:
     assert tree.reason("echo more >> log", "log") is LocalReason.APPENDS
 
 
+@pytest.mark.parametrize(
+    "command", ["ar rcs lib.a a.o", "gcc-ar rcs lib.a a.o", "zip -u lib.a a.o", "tar -rf lib.a a.o", "ranlib lib.a"]
+)
+def test_an_output_that_is_kept_by_its_tool_is_updated_here(tmp_path: Path, command: str) -> None:
+    """In an archive that ninja's command updates, members stay whose objects are no longer named."""
+    tree = BuildTree(tmp_path)
+    tree.write("build/a.o")
+    if tree.context.find_program(command.split(maxsplit=1)[0]) is None:
+        return
+    assert tree.remote(command, "lib.a", inputs=("a.o",))
+    tree.write("build/lib.a", "!<arch>\n")
+    assert tree.reason(command, "lib.a", inputs=("a.o",)) is LocalReason.APPENDS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -f lib.a && ar rcs lib.a a.o && ranlib lib.a",
+        "cmake -E rm -f lib.a && ar qc lib.a a.o",
+        "echo new > lib.a && echo more >> lib.a",
+        "ar t lib2.a > lib.a",
+    ],
+)
+def test_one_that_is_removed_first_is_made_anew_anywhere(tmp_path: Path, command: str) -> None:
+    tree = BuildTree(tmp_path)
+    tree.write("build/a.o")
+    tree.write("build/lib2.a", "!<arch>\n")
+    tree.write("build/lib.a", "!<arch>\n")
+    assert tree.remote(command, "lib.a", inputs=("a.o",))
+
+
 def test_appending_to_a_file_that_does_not_exist_makes_it(tmp_path: Path) -> None:
     tree = BuildTree(tmp_path)
     assert [output.path for output in tree.remote("echo more >> log", "log").outputs] == ["/zb/src/zb-build/log"]
