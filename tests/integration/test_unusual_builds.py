@@ -87,3 +87,13 @@ def test_explain_says_which_edge_runs_here_and_why(tree: Tree) -> None:
     run = tree.zbuild("-d", "explain")
 
     assert "zbuild explain: out.txt runs here: shell syntax not analysed: for" in run.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_fails_no_build(tree: Tree, token: str) -> None:
+    tree.write({"cache/file_digests/in the way": ""})
+    tree.manifest(f"build a: sh\n  cmd = echo {token} > a\n")
+
+    run = tree.zbuild("--cache-dir", "cache")
+
+    assert run.all_remote
+    assert f"not kept for the next build: {tree.build}/cache/file_digests" in run.stderr

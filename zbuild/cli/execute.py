@@ -88,7 +88,8 @@ def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
                     return OWN_FAILURE + int(exit_code_of(outcome.error_code))
                 return outcome.exit_code
     finally:
-        choice.close()
+        for problem in choice.close():
+            print(f"zbuild: warning: not kept for the next build: {problem}", file=sys.stderr)
 
 
 def _check_paths(flags: argparse.Namespace, directory: str) -> None:

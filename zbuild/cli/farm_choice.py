@@ -69,16 +69,21 @@ class FarmChoice:
         """Whether the farm is one of its own."""
         return not (self._config.coordinator or self._is_distributed)
 
-    def close(self) -> None:
-        """End the session, then what was started for it, each whatever becomes of the other."""
+    def close(self) -> list[str]:
+        """End the session, then what was started for it, each whatever becomes of the other.
+
+        What the session could not keep for the next one, and why: nothing that this one has made.
+        """
+        problems: list[str] = []
         with contextlib.ExitStack() as stack:
             stack.callback(self.signals.close)
             if self._daemons is not None:
                 stack.callback(self._daemons.close)
-            stack.callback(self.session.close)
+            stack.callback(lambda: problems.extend(self.session.close()))
             if self._daemons is not None:
                 stack.callback(self._daemons.cut_lifeline)
             self.session.leave()
+        return problems
 
     def _check(self) -> None:
         if self._daemons is not None:

@@ -52,7 +52,8 @@ class NinjaBuild:
             return self._run()
         finally:
             if self._choice is not None:
-                self._choice.close()
+                for problem in self._choice.close():
+                    self._warn(f"not kept for the next build: {problem}")
 
     def _run(self) -> int:
         for tries in itertools.count():

@@ -223,15 +223,19 @@ class FarmSession:
             self._link.farm.leave()
             self._link.flush(time.monotonic())
 
-    def close(self) -> None:
-        """Close the link, and keep what was learned about files."""
+    def close(self) -> list[str]:
+        """Close the link, and keep what was learned about files; what could not be kept, and why."""
         if self._link is not None:
             self._link.close()
         if self._shared is not None:
             self._shared.flush_uses()
-        self._digests.save()
-        self._toolchain.save()
-        self._context.save()
+        problems = []
+        for save in (self._digests.save, self._toolchain.save, self._context.save):
+            try:
+                save()
+            except OSError as error:
+                problems.append(f"{error.filename}: {error.strerror}")
+        return problems
 
     def _context_of(self, roots: Roots) -> AnalysisContext:
         return AnalysisContext(

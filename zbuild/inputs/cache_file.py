@@ -34,7 +34,7 @@ def write(path: str, format_name: str, value: Any) -> None:
     """Replace the file.
 
     Raises:
-        OSError: the directory cannot be made, or the disk refuses.
+        OSError: the directory cannot be made, or the disk refuses; it names the file.
     """
     body = msgpack.packb(value, unicode_errors="surrogateescape")
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -44,10 +44,10 @@ def write(path: str, format_name: str, value: Any) -> None:
             stream.write(format_name.encode() + b"\n" + _checksum(body))
             stream.write(body)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _checksum(body: bytes | memoryview) -> bytes:

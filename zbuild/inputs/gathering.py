@@ -53,8 +53,10 @@ class Gathering:
         self.uncacheable: list[str] = []
         self.environment = dict(context.environment)
         self.replacements: list[tuple[SimpleCommand, str, str]] = []
-        declared = [*description.outputs, *([description.depfile] if description.depfile else [])]
-        self.outputs = {absolute(path, self.working_directory): False for path in declared}
+        self.outputs = {absolute(path, self.working_directory): False for path in description.outputs}
+        if description.depfile:
+            # ninja does not mind when there is none: nasm writes one only if there is something to say.
+            self.outputs.setdefault(absolute(description.depfile, self.working_directory), True)
         self.removed: set[str] = set()
         self.response: dict[str, str] = {}
         if description.rspfile is not None and description.rspfile_content is not None:

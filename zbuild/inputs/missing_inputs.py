@@ -61,6 +61,11 @@ _LIBRARY = re.compile(r"(?:cannot find|unable to find library) -l(:?)([\w.+-]+)"
 _CMAKE_LIST = re.compile(r"(?:file|include|configure_file)[^\n]*(?:failed|could not find)[^\n]*:\s*\n\s*\n?\s+(\S+)")
 
 
+def names_full_disk(output: bytes) -> bool:
+    """Whether a command gave up for want of space (ENOSPC)."""
+    return b"No space left on device" in output[-limits.MISSING_OUTPUT_BYTES :]
+
+
 def names_missing_file(output: bytes) -> bool:
     """Whether a compiler or a linker gave up for want of a file."""
     return _MISSING.search(output[-limits.MISSING_OUTPUT_BYTES :]) is not None

@@ -329,4 +329,7 @@ class Agent:
         self._control.close()
         self._context.term()
         self._processes.close()
-        self._platform.close()
+        try:
+            self._platform.close()
+        except OSError as error:
+            self._log.warning("toolchain_not_kept", error=str(error))

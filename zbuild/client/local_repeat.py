@@ -1,0 +1,30 @@
+"""Which failures of the farm are no verdict on the command."""
+
+from __future__ import annotations
+
+from zbuild.client.remote_job import RemoteOutcome
+from zbuild.errors import OutputMissing
+from zbuild.model.action import ResultStatus
+
+
+def reason_to_repeat_here(outcome: RemoteOutcome) -> str:
+    """Why a command that failed in the sandbox is run again where it has all files; empty when its verdict is final.
+
+    The inputs of a tool are guessed from its command line, and those of a compile can be guessed wrong. And ninja
+    minds neither an output that is not made nor a link that takes an hour.
+    """
+    from zbuild.inputs.missing_inputs import names_full_disk, names_missing_file
+
+    if outcome.result is not None and outcome.result.status is ResultStatus.TIMEOUT:
+        return "ran longer than the farm allows"
+    if outcome.error_code == OutputMissing.code:
+        return "did not make all its outputs in the sandbox"
+    if not outcome.exit_code or outcome.error_code:
+        return ""
+    if outcome.analysis.has_tool:
+        return "failed in the sandbox, perhaps for want of an undeclared input"
+    if names_full_disk(outcome.stdout + outcome.stderr):
+        return "found no space on the worker's disk"
+    if names_missing_file(outcome.stdout + outcome.stderr):
+        return "found no such file in the sandbox"
+    return ""
