@@ -15,6 +15,8 @@ class Listing(NamedTuple):
     directories: set[str]
     identity: tuple[int, int]
     """Device and inode: two spellings of one directory are equal here."""
+    has_dangling: bool = False
+    """Whether a symbolic link here leads nowhere: what an edge makes may be what it leads to."""
 
 
 class Filesystem(Protocol):
@@ -39,6 +41,7 @@ class Disk:
     def list(self, directory: str) -> Listing | None:
         files: set[str] = set()
         directories: set[str] = set()
+        has_dangling = False
         try:
             status = os.stat(directory)
             with os.scandir(directory) as entries:
@@ -47,9 +50,11 @@ class Disk:
                         directories.add(entry.name)
                     elif entry.is_file():
                         files.add(entry.name)
+                    elif entry.is_symlink():
+                        has_dangling = True
         except OSError:
             return None
-        return Listing(files, directories, (status.st_dev, status.st_ino))
+        return Listing(files, directories, (status.st_dev, status.st_ino), has_dangling)
 
     def read(self, path: str) -> bytes:
         with open(path, "rb") as stream:
@@ -94,6 +99,9 @@ class SourceTree:
         if listing is not None:
             is_new = name not in listing.files
             listing.files.add(name)
+            if is_new and listing.has_dangling:
+                # Meson makes libx.so.1 before there is a libx.so.1.2 that it leads to.
+                del self._listings[directory]
             return is_new, False
         was_absent = False
         while directory:
