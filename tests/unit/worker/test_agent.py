@@ -227,7 +227,8 @@ class FakeFarm:
     def _pump(self) -> None:
         for peer, frame in drain(self._control):
             self._peer = peer
-            self._received.append(to_broker.decode(frame))
+            if frame:  # an empty one says no more than that the link is there
+                self._received.append(to_broker.decode(frame))
         for peer, *frames in drain(self._store):
             self._answer(peer, frames)
         for frames in drain(self._heartbeats):
