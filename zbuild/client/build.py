@@ -12,7 +12,6 @@ from zbuild.client.edge_description import describe
 from zbuild.client.farm_session import FarmSession
 from zbuild.client.load_limit import is_overloaded
 from zbuild.client.local_process import LocalOutcome, LocalProcesses
-from zbuild.client.local_repeat import reason_to_repeat_here
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
 from zbuild.client.repeat_reason import reason_to_repeat_here
 from zbuild.client.summary import Summary

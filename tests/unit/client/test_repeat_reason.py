@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.inputs.build_tree import BuildTree
-from zbuild.client.local_repeat import reason_to_repeat_here
 from zbuild.client.remote_job import RemoteOutcome
+from zbuild.client.repeat_reason import reason_to_repeat_here
 from zbuild.errors import NoEligibleWorker
 
 pytestmark = pytest.mark.needs("gcc")
