@@ -7,19 +7,17 @@ within the time that reading the manifest and asking the disk takes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
 
+from zbuild.cli.build_lock import locked_directory
 from zbuild.cli.farm_flags import CONFIG_KEYS, add_farm_flags
 from zbuild.cli.real_ninja import ninja_version, run_ninja
 from zbuild.client.console import Console
 from zbuild.client.summary import Summary
 from zbuild.config import ClientConfig
-from zbuild.directory_lock import lock_directory
-from zbuild.errors import BadInput, ExitCode, LockHeld, ZbuildError
+from zbuild.errors import BadInput, ExitCode, ZbuildError
 
 _VALUE_FLAGS = ("-C", "-f", "-j", "-k", "-l", "-d", "-w")
 _EXPLAIN = "explain"
@@ -130,32 +128,8 @@ def _build(flags: argparse.Namespace, console: Console, summary: Summary, began_
     summary.sandbox = config.sandbox
     from zbuild.cli.ninja_build import NinjaBuild
 
-    with _locked_directory(console):
+    with locked_directory(lambda text: console.message(f"zbuild: warning: {text}")):
         return NinjaBuild(flags, config, console, summary, began_s).run()
-
-
-@contextlib.contextmanager
-def _locked_directory(console: Console) -> Iterator[None]:
-    """Keep a second zbuild out of the working directory.
-
-    Without locks the build goes on as ninja's would, which takes none.
-
-    Raises:
-        LockHeld: another zbuild builds here.
-    """
-    descriptor = -1
-    try:
-        descriptor = lock_directory(".", waits=False)
-    except BlockingIOError:
-        raise LockHeld(f"another zbuild is building in {os.getcwd()}") from None
-    except OSError as error:
-        text = f"cannot lock {os.getcwd()} ({error.strerror}): a second build here would not be noticed"
-        console.message(f"zbuild: warning: {text}")
-    try:
-        yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 def _jobs(text: str) -> int:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from zbuild.cli.build import locked_directory
+from zbuild.cli.build_lock import locked_directory
 from zbuild.cli.farm_flags import CONFIG_KEYS, add_farm_flags
 from zbuild.client.verification_report import VerificationReport
 from zbuild.config import ClientConfig
@@ -48,15 +48,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _verify(flags: argparse.Namespace, report: VerificationReport) -> int:
-    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
     if flags.directory is not None:
         try:
             os.chdir(flags.directory)
         except OSError as error:
             raise BadInput(f"cannot change to {flags.directory!r}: {error.strerror}") from error
+    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
     from zbuild.cli.verify_run import VerifyRun
 
-    with locked_directory():
+    with locked_directory(lambda text: print(f"zbuild: warning: {text}", file=sys.stderr)):
         return VerifyRun(flags, config, report).run()
 
 

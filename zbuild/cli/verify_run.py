@@ -71,7 +71,8 @@ class VerifyRun:
             self._session.abandon()
             return int(ExitCode.INTERRUPTED)
         finally:
-            self._choice.close()
+            for problem in self._choice.close():
+                _warn(f"not kept for the next run: {problem}")
         return int(ExitCode.ACTION_FAILED if self._report.different else ExitCode.OK)
 
     def _edges_of(self, targets: list[str]) -> list[Edge]:

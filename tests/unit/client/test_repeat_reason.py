@@ -35,6 +35,8 @@ def failed(tree: BuildTree, command: str, said: bytes, error_code: int = 0) -> s
             rounds=0,
             analysis=tree.remote(command, "a.o", inputs=("../a.c",)),
             result=None,
+            undeclared=(),
+            suspected=(),
         )
     )
 

@@ -33,6 +33,7 @@ def worker(number: int) -> WorkerStatus:
         disk_usage=0.0,
         limits="",
         platform=(),
+        properties=0,
     )
 
 

@@ -154,7 +154,7 @@ class FakeFarm:
             self.executor,
             blob_link,
             cast(Processes, self.processes),
-            Platform(BrokenToolchain(), wakeup),
+            Platform(BrokenToolchain(), wakeup, {}),
             MachineLoad(str(directory)),
             None,
             wakeup,
