@@ -110,6 +110,7 @@ class TestWhatAnActionSees:
             "TMPDIR=/tmp",
             "TZ=UTC",
         ]
+        assert sorted(slot.text("/usr/bin/env").splitlines()) == sorted(slot.text("exec env").splitlines()), "no shell"
 
     def test_own_environment_reaches_the_command_alone(self, slot: Slot) -> None:
         environment = (("LD_PRELOAD", "/nonexistent.so"), ("SOURCE_DATE_EPOCH", "7"), ("TZ", "Asia/Tokyo"))

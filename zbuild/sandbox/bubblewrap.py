@@ -22,6 +22,7 @@ from zbuild.errors import SandboxUnavailable
 from zbuild.limits import SANDBOX_PROBE_S
 from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.seccomp import filter_path
+from zbuild.sandbox.shell_command import without_shell
 from zbuild.sandbox.spec import HOME_PATH, SandboxLevel, SandboxSpec, SystemPath
 from zbuild.sandbox.system import GROUP_ID, USER_ID
 
@@ -125,10 +126,11 @@ def bubblewrap_argv(spec: SandboxSpec) -> list[str]:
         argv += ("--ro-bind", spec.stage_root + path, path)
     argv += ("--bind", spec.stage_root + spec.writable_root, spec.writable_root)
     argv += ("--remount-ro", "/", "--remount-ro", "/proc", "--chdir", spec.working_directory)
-    for name, value in spec.full_environment().items():
+    environment = spec.full_environment()
+    for name, value in environment.items():
         argv += ("--setenv", name, value)
     argv.append("--")
-    argv += spec.arguments
+    argv += without_shell(spec.arguments, environment)
     return argv
 
 
