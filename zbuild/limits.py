@@ -247,7 +247,10 @@ PRIVATE_SHARE = 0.5
 """Of an action's memory, what its /tmp may hold: the kernel's own default for a tmpfs."""
 
 SPAWNS_RUNNING = 192
-"""Commands at once. Each needs up to five descriptors, and the usual soft limit is 1,024."""
+"""Commands at once. Each needs three descriptors: with SANDBOXES_HELD 832, and the usual soft limit is 1,024."""
+
+SANDBOXES_HELD = 64
+"""Sandboxes that are set up and wait, with four descriptors and 2 MB each. Those beyond are set up in their turn."""
 
 SPAWN_TERM_GRACE_S = 0.5
 """Between SIGTERM and SIGKILL of a command without a PID namespace, whose children only it can end."""

@@ -15,6 +15,7 @@ import pytest
 
 from tests.held_sandboxes import processes_below, wait_until_set_up
 from tests.integration.sandbox_driver import BUILD, Slot
+from zbuild.limits import SANDBOXES_HELD
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Kill, Release
 from zbuild.sandbox.spawner import Spawner, start_spawner
@@ -102,6 +103,19 @@ def test_discarded_at_any_moment_it_leaves_nothing(slot: Slot, spawner: Spawner)
     until(lambda: processes_below(spawner.pid) == [])
     until(lambda: len(os.listdir(f"/proc/{spawner.pid}/fd")) == descriptors)
     assert not made(slot, "ran")
+
+
+def test_sandboxes_beyond_the_bound_are_set_up_in_their_turn(slot: Slot, spawner: Spawner) -> None:
+    spec = slot.specify("echo x >> ran")
+    for spawn_id in range(100, 102 + SANDBOXES_HELD):
+        spawner.send(to_spawn(spec, spawn_id, is_held=True))
+    spawner.send(Kill(id=100 + SANDBOXES_HELD))
+    assert slot.wait(100 + SANDBOXES_HELD).is_killed, "it has been read, and so have those before it"
+    children = Path(f"/proc/{spawner.pid}/task/{spawner.pid}/children").read_text().split()
+    assert len(children) == SANDBOXES_HELD
+    spawner.send(Release(id=101 + SANDBOXES_HELD))
+    assert slot.wait(101 + SANDBOXES_HELD).exit_code == 0
+    assert Path(slot.plan.location(f"{BUILD}/ran")).read_text() == "x\n"
 
 
 def test_set_up_that_fails_is_reported_without_a_release(slot: Slot, spawner: Spawner) -> None:

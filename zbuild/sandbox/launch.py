@@ -6,7 +6,7 @@ import shutil
 from functools import cache
 
 from zbuild.errors import SandboxUnavailable
-from zbuild.sandbox.bubblewrap import PROGRAM_PATH, RELEASE_DESCRIPTOR, bubblewrap_argv, find_bubblewrap
+from zbuild.sandbox.bubblewrap import PROGRAM_PATH, bubblewrap_argv, find_bubblewrap
 from zbuild.sandbox.spawn_protocol import Limits, Spawn
 from zbuild.sandbox.spec import BASE_ENVIRONMENT, SandboxLevel, SandboxSpec
 
@@ -21,8 +21,7 @@ def to_spawn(spec: SandboxSpec, spawn_id: int, *, is_held: bool = False) -> Spaw
     """
     match spec.level:
         case SandboxLevel.HERMETIC:
-            block = ("--block-fd", str(RELEASE_DESCRIPTOR)) if is_held else ()
-            argv = (_bubblewrap(), *block, *bubblewrap_argv(spec)[1:])
+            argv = (_bubblewrap(), *bubblewrap_argv(spec)[1:])
             environment: tuple[tuple[str, str], ...] = ()
             host_directory = "/"
         case SandboxLevel.PROCESS:

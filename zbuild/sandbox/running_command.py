@@ -235,6 +235,7 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
     """
     paths = [spawn.stdout_path] if spawn.stderr_path is None else [spawn.stdout_path, spawn.stderr_path]
     is_held = spawn.is_held and spawn.is_sandboxed
+    argv = spawn.argv
     pipes: list[tuple[int, int]] = []
     try:
         pipes += (os.pipe() for _ in paths)
@@ -250,12 +251,13 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
         if is_held:
             pipes.append(_release_pair())
             actions.append((os.POSIX_SPAWN_DUP2, pipes[-1][1], RELEASE_DESCRIPTOR))
+            argv = (argv[0], "--block-fd", str(RELEASE_DESCRIPTOR), *argv[1:])
         # posix_spawn knows no working directory. This process has one thread, and needs none of its own.
         os.chdir(spawn.working_directory)
         try:
             pid = os.posix_spawn(
-                spawn.argv[0],
-                spawn.argv,
+                argv[0],
+                argv,
                 dict(spawn.environment),
                 file_actions=actions,
                 setpgroup=0,

@@ -25,8 +25,10 @@ import sys
 import time
 from functools import partial
 
+import msgspec
+
 from zbuild.errors import ProtocolError, SandboxFailed, SandboxUnavailable
-from zbuild.limits import COMMAND_WATCH_S, KIB, SPAWNER_STOP_S, SPAWNS_RUNNING
+from zbuild.limits import COMMAND_WATCH_S, KIB, SANDBOXES_HELD, SPAWNER_STOP_S, SPAWNS_RUNNING
 from zbuild.sandbox.bubblewrap import host_files
 from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.confinement import Confinement
@@ -57,7 +59,7 @@ class SpawnLoop:
         self._decoder = Decoder[Request](Request)
         self._outgoing = bytearray()
         self._by_id: dict[int, RunningCommand] = {}
-        self._held_plain: dict[int, Spawn] = {}
+        self._held_back: dict[int, Spawn] = {}
         self._by_pid: dict[int, RunningCommand] = {}
         self._awaiting_init: dict[int, RunningCommand] = {}
         self._orphans: dict[int, set[int]] = {}
@@ -140,19 +142,26 @@ class SpawnLoop:
                     self._kill(request.id)
 
     def _spawn(self, spawn: Spawn) -> None:
-        is_in_use = spawn.id in self._by_id or spawn.id in self._held_plain
-        if is_in_use or len(self._by_id) + len(self._held_plain) >= SPAWNS_RUNNING:
-            reason = "its id is in use" if is_in_use else f"{SPAWNS_RUNNING} commands are running"
-            self._send(Exited(id=spawn.id, error=f"cannot start {spawn.argv[0]}: {reason}"))
+        is_in_use = spawn.id in self._by_id or spawn.id in self._held_back
+        if is_in_use:
+            self._refuse(spawn, "its id is in use")
         elif spawn.is_sandboxed and self._refusal:
             self._send(Exited(id=spawn.id, error=self._refusal))
-        elif spawn.is_held and not spawn.is_sandboxed:
-            # There is nothing to make ready.
-            self._held_plain[spawn.id] = spawn
+        elif spawn.is_held and (not spawn.is_sandboxed or self._held_sandboxes() >= SANDBOXES_HELD):
+            self._held_back[spawn.id] = spawn
         else:
             self._start(spawn)
 
+    def _held_sandboxes(self) -> int:
+        return sum(command.release_descriptor >= 0 for command in self._by_id.values())
+
+    def _refuse(self, spawn: Spawn, reason: str) -> None:
+        self._send(Exited(id=spawn.id, error=f"cannot start {spawn.argv[0]}: {reason}"))
+
     def _start(self, spawn: Spawn) -> None:
+        if not spawn.is_held and len(self._by_id) - self._held_sandboxes() >= SPAWNS_RUNNING:
+            self._refuse(spawn, f"{SPAWNS_RUNNING} commands are running")
+            return
         try:
             bounds = self._confinement.begin(spawn.limits)
         except SandboxFailed as error:
@@ -176,13 +185,13 @@ class SpawnLoop:
             )
 
     def _release(self, spawn_id: int) -> None:
-        if (spawn := self._held_plain.pop(spawn_id, None)) is not None:
-            self._start(spawn)
+        if (spawn := self._held_back.pop(spawn_id, None)) is not None:
+            self._start(msgspec.structs.replace(spawn, is_held=False))
         elif (command := self._by_id.get(spawn_id)) is not None:
             command.release(time.monotonic())
 
     def _kill(self, spawn_id: int) -> None:
-        if self._held_plain.pop(spawn_id, None) is not None:
+        if self._held_back.pop(spawn_id, None) is not None:
             self._send(Exited(id=spawn_id, is_killed=True))
             return
         command = self._by_id.get(spawn_id)

@@ -54,7 +54,7 @@ class Spawn(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="spa
         stderr_path: None joins stderr with stdout, in the order of writing.
         timeout_s: wall-clock bound from the start of the command.
         limits: what it is ended for besides.
-        is_sandboxed: the command is bubblewrap with ``--json-status-fd 3``, and ``--block-fd 5`` if it is held.
+        is_sandboxed: the command is bubblewrap with ``--json-status-fd 3``.
         is_held: make everything ready, and run the command only on Release. The time bound begins there, too.
     """
 
