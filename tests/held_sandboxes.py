@@ -16,7 +16,7 @@ def wait_until_set_up(spawner_pid: int, mount_point: str, timeout_s: float = 30.
     while not any(_is_set_up(pid, mount_point) for pid in processes_below(spawner_pid)):
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"no sandbox below process {spawner_pid} has been set up")
-        time.sleep(0.0005)
+        time.sleep(0.002)
 
 
 def processes_below(pid: int) -> list[int]:

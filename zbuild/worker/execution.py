@@ -201,25 +201,21 @@ class Execution:
         action = self._action = decode_action(self._body)
         self._check_platform(action)
         check_disjoint(action)
+        slot = self._slot = self._workshop.slots.get()
         began_s = time.monotonic()
-        absent = self._absent()
-        if absent:
-            self._workshop.surroundings.fetch(absent)
-        fetched_s = time.monotonic()
-        self._slot = self._workshop.slots.get()
-        staged_s = time.monotonic()
-        self._plan = self._slot.stage.prepare(
-            inputs=action.inputs,
-            directories=action.directories,
-            outputs=action.outputs,
-            writable_root=action.writable_root,
-            working_directory=action.working_directory,
-        )
+        try:
+            # As a rule everything is here. To ask for each input first would cost as much as to stage what differs.
+            plan = _staged(action, slot.stage)
+        except BlobMissing:
+            self._workshop.surroundings.fetch(self._absent())
+            self._fetch_s = time.monotonic() - began_s
+            plan = _staged(action, slot.stage)
+        self._plan = plan
         if self._workshop.level is SandboxLevel.PROCESS:
-            os.makedirs(self._slot.private_directory, 0o700, exist_ok=True)
-        self._fetch_s, self._stage_s = fetched_s - began_s, time.monotonic() - staged_s
+            os.makedirs(slot.private_directory, 0o700, exist_ok=True)
+        self._stage_s = time.monotonic() - began_s - self._fetch_s
         spawn_id = self._workshop.next_spawn_id()
-        spec = self._spec(action, self._plan, self._slot)
+        spec = self._spec(action, plan, slot)
         self._workshop.surroundings.hold(to_spawn(spec, spawn_id, is_held=True))
         self._held_id = spawn_id
 
@@ -309,3 +305,14 @@ class Execution:
         if captured.path:
             return self._workshop.blobs.put_file(captured.path, is_moved=True)
         return self._workshop.blobs.put_bytes(captured.data) if captured.data else EMPTY
+
+
+def _staged(action: Action, stage: Stage) -> StagePlan:
+    """Raises what Stage.prepare raises; nothing is changed for a BlobMissing."""
+    return stage.prepare(
+        inputs=action.inputs,
+        directories=action.directories,
+        outputs=action.outputs,
+        writable_root=action.writable_root,
+        working_directory=action.working_directory,
+    )
