@@ -113,9 +113,12 @@ def process_time(pid: int) -> ProcessTime | None:
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
     user, system, waited_user, waited_system = (int(field) * _TICK_S for field in fields[11:15])
-    for word in words:
-        if word.startswith(b"zbuild."):
-            name = word.decode().rpartition(".")[2]
+    # What was forked from another part of zbuild has its command line, and a name of its own.
+    if not name.startswith("zbuild-"):
+        for word in words:
+            if word.startswith(b"zbuild."):
+                name = word.decode().rpartition(".")[2]
+    name = name.removeprefix("zbuild-")
     return ProcessTime(name, int(fields[1]), user + system, waited_user + waited_system)
 
 

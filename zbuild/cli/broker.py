@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from zbuild.cli import instruments
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
+from zbuild.cli.farm_files import BLOBS, CONTROL_SOCKET
 from zbuild.cli.stop_signals import StopSignals
-from zbuild.cli.store_process import BLOBS, StoreProcess
+from zbuild.cli.store_process import StoreProcess
 from zbuild.config import BrokerConfig
 from zbuild.errors import BadInput, ExitCode, StoreFailed, ZbuildError
 from zbuild.log import Log
@@ -21,9 +22,6 @@ from zbuild.readiness import Readiness
 
 if TYPE_CHECKING:
     from zbuild.transport.beacon import BeaconResponder
-
-CONTROL_SOCKET = "control"
-"""Name of the control channel's socket in a --socket-dir."""
 
 _HEARTBEAT_SOCKET = "heartbeats"
 

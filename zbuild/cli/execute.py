@@ -42,17 +42,18 @@ def main(arguments: list[str]) -> int:
 
 def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
     from zbuild.cli.farm_choice import FarmChoice
-    from zbuild.client.remote_job import RemoteRequest
-    from zbuild.inputs.description import CommandDescription, Local
     from zbuild.model.capabilities import capabilities_of
-    from zbuild.transport.loop import Poller
 
     directory = os.getcwd()
     _check_paths(flags, directory)
-    capabilities = capabilities_of(given_capabilities(flags))
-    choice = FarmChoice(flags, config, 1, directory, joins_stderr=False, capabilities=capabilities)
+    choice = FarmChoice(flags, config, 1, capabilities_of(given_capabilities(flags)))
     try:
-        session = choice.session
+        choice.begin()
+        session = choice.open(directory, joins_stderr=False)
+        from zbuild.client.remote_job import RemoteRequest
+        from zbuild.inputs.description import CommandDescription, Local
+        from zbuild.transport.loop import Poller
+
         description = CommandDescription(
             command=shlex.join(flags.command),
             working_directory=directory,

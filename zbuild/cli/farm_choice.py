@@ -1,4 +1,7 @@
-"""Which farm a client command uses, and everything that it starts for that."""
+"""Which farm a client command uses, and everything that it starts for that.
+
+The parts of the session are imported when it is opened, so that a farm of one's own starts beside that.
+"""
 
 from __future__ import annotations
 
@@ -7,67 +10,81 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from zbuild.cli.farm_address import farm_address
 from zbuild.cli.stop_signals import StopSignals
-from zbuild.client.farm_session import FarmSession
 from zbuild.config import EMBEDDED_WORKERS, ClientConfig
 from zbuild.limits import EMBEDDED_SLOTS_PER_PROCESSOR
-from zbuild.model.action import Priority
-from zbuild.model.capabilities import DEFAULT, Capabilities
 
 if TYPE_CHECKING:
     from zbuild.cli.local_daemons import LocalDaemons
+    from zbuild.client.farm_session import FarmSession
+    from zbuild.model.capabilities import Capabilities
 
 
 class FarmChoice:
-    """A session with the farm that the flags and the configuration name, or with one of its own.
+    """The farm that the flags and the configuration name, or one of its own, and the session with it.
 
     Args:
         slots: actions at once on a farm of its own.
-        source_root: the directory that holds the sources.
-        keeps_relative_paths: see Roots.
-        joins_stderr: what commands print on stderr goes into their stdout.
-        capabilities: what every action asks for, and what workers of its own grant beyond the default.
+        capabilities: what every action asks for, and what workers of its own grant beyond the default; None for the
+            default.
     """
 
     def __init__(
-        self,
-        flags: argparse.Namespace,
-        config: ClientConfig,
-        slots: int,
-        source_root: str,
-        *,
-        keeps_relative_paths: bool = False,
-        joins_stderr: bool = True,
-        capabilities: Capabilities = DEFAULT,
+        self, flags: argparse.Namespace, config: ClientConfig, slots: int, capabilities: Capabilities | None = None
     ) -> None:
         self._config = config
         self._capabilities = capabilities
         self._is_distributed = bool(flags.distributed)
+        self._has_own_paths = bool(flags.own_paths)
         self._slots = min(slots, EMBEDDED_SLOTS_PER_PROCESSOR * (os.cpu_count() or 1))
-        cache_dir = config.directory(os.environ)
-        os.makedirs(cache_dir, 0o700, exist_ok=True)
-        self._cache_dir = cache_dir
+        self._cache_dir = config.directory(os.environ)
+        os.makedirs(self._cache_dir, 0o700, exist_ok=True)
         self._daemons: LocalDaemons | None = None
+        self._session: FarmSession | None = None
+        self._embedded = ("", "")
         self.signals = StopSignals()
-        self.session = FarmSession(
-            self._connect,
-            self._check,
-            source_root,
-            cache_dir,
-            os.environ,
-            sandbox=config.sandbox,
-            capabilities=capabilities,
-            priority=Priority[config.priority.upper()],
-            has_canonical_paths=not flags.own_paths,
-            keeps_relative_paths=keeps_relative_paths,
-            joins_stderr=joins_stderr,
-        )
 
     @property
     def is_embedded(self) -> bool:
         """Whether the farm is one of its own."""
         return not (self._config.coordinator or self._is_distributed)
+
+    def begin(self) -> None:
+        """Start a farm of its own, unless that is done or another is named. It gets ready in the background."""
+        if self.is_embedded and self._daemons is None:
+            daemons = self._local_daemons()
+            broker = daemons.add_broker()
+            self._embedded = (broker, daemons.blob_directory)
+            count = min(self._config.local_workers or EMBEDDED_WORKERS, self._slots)
+            shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
+            self._start_workers(daemons, broker, shares, daemons.blob_directory)
+
+    def open(self, source_root: str, *, keeps_relative_paths: bool = False, joins_stderr: bool = True) -> FarmSession:
+        """The session, which connects when the first action needs it.
+
+        Args:
+            source_root: the directory that holds the sources.
+            keeps_relative_paths: see Roots.
+            joins_stderr: what commands print on stderr goes into their stdout.
+        """
+        from zbuild.client.farm_session import FarmSession
+        from zbuild.model.action import Priority
+        from zbuild.model.capabilities import DEFAULT
+
+        self._session = FarmSession(
+            self._connect,
+            self._check,
+            source_root,
+            self._cache_dir,
+            os.environ,
+            sandbox=self._config.sandbox,
+            capabilities=self._capabilities or DEFAULT,
+            priority=Priority[self._config.priority.upper()],
+            has_canonical_paths=not self._has_own_paths,
+            keeps_relative_paths=keeps_relative_paths,
+            joins_stderr=joins_stderr,
+        )
+        return self._session
 
     def close(self) -> list[str]:
         """End the session, then what was started for it, each whatever becomes of the other.
@@ -79,10 +96,13 @@ class FarmChoice:
             stack.callback(self.signals.close)
             if self._daemons is not None:
                 stack.callback(self._daemons.close)
-            stack.callback(lambda: problems.extend(self.session.close()))
+            if self._session is not None:
+                session = self._session
+                stack.callback(lambda: problems.extend(session.close()))
             if self._daemons is not None:
                 stack.callback(self._daemons.cut_lifeline)
-            self.session.leave()
+            if self._session is not None:
+                self._session.leave()
         return problems
 
     def _check(self) -> None:
@@ -90,17 +110,15 @@ class FarmChoice:
             self._daemons.check()
 
     def _connect(self) -> tuple[str, str]:
-        if not self.is_embedded:
-            broker = farm_address(self._config, is_distributed=self._is_distributed)
-            if self._config.local_workers:
-                self._start_workers(self._local_daemons(), broker, [1] * self._config.local_workers, "")
-            return broker, ""
-        daemons = self._local_daemons()
-        broker = daemons.start_broker()
-        count = min(self._config.local_workers or EMBEDDED_WORKERS, self._slots)
-        shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
-        self._start_workers(daemons, broker, shares, daemons.blob_directory)
-        return broker, daemons.blob_directory
+        if self.is_embedded:
+            self.begin()
+            return self._embedded
+        from zbuild.cli.farm_address import farm_address
+
+        broker = farm_address(self._config, is_distributed=self._is_distributed)
+        if self._config.local_workers:
+            self._start_workers(self._local_daemons(), broker, [1] * self._config.local_workers, "")
+        return broker, ""
 
     def _local_daemons(self) -> LocalDaemons:
         from zbuild.cli.local_daemons import LocalDaemons
@@ -111,6 +129,14 @@ class FarmChoice:
 
     def _start_workers(self, daemons: LocalDaemons, broker: str, shares: list[int], blob_directory: str) -> None:
         for number, share in enumerate(shares):
-            daemons.start_worker(
-                broker, f"local-{number + 1}", share, self._config.sandbox, blob_directory, self._capabilities
+            daemons.add_worker(
+                broker, f"local-{number + 1}", share, self._config.sandbox, self._ceiling_flags(), blob_directory
             )
+        daemons.start()
+
+    def _ceiling_flags(self) -> list[str]:
+        if self._capabilities is None:
+            return []
+        from zbuild.cli.capability_flags import ceiling_flags
+
+        return ceiling_flags(self._capabilities)

@@ -26,6 +26,7 @@ from zbuild.ninja.target import find_targets
 
 if TYPE_CHECKING:
     from zbuild.cli.farm_choice import FarmChoice
+    from zbuild.client.farm_session import FarmSession
 
 
 class NinjaBuild:
@@ -41,6 +42,7 @@ class NinjaBuild:
         self._began_s = began_s
         self._disk = RealDisk()
         self._choice: FarmChoice | None = None
+        self._session: FarmSession | None = None
 
     def run(self) -> int:
         """Build the targets; the exit code.
@@ -93,24 +95,21 @@ class NinjaBuild:
 
     def _carry_out(self, plan: Plan, graph: Graph) -> int:
         from zbuild.cli.farm_choice import FarmChoice
+
+        jobs = self._flags.jobs if self._flags.jobs is not None else self._config.parallelism or None
+        parallelism = jobs if jobs else _default_parallelism() if jobs is None else 1_000_000
+        if self._choice is None:
+            self._choice = FarmChoice(self._flags, self._config, parallelism)
+        if not all(edge.is_phony or edge.is_generator or edge.is_console for edge in plan.wanted_edges()):
+            self._choice.begin()
         from zbuild.client.build import Build, BuildOptions
-        from zbuild.inputs.source_root import find_source_root
 
         scan = plan.scan
         self._disk.make_dirs(graph.log_path(build_log.FILE_NAME))
         scan.build_log.create()
         scan.deps_log.create()
-        jobs = self._flags.jobs if self._flags.jobs is not None else self._config.parallelism or None
-        parallelism = jobs if jobs else _default_parallelism() if jobs is None else 1_000_000
-        if self._choice is None:
-            leaves = leaf_inputs(graph)
-            self._choice = FarmChoice(
-                self._flags,
-                self._config,
-                parallelism,
-                find_source_root(os.getcwd(), leaves),
-                keeps_relative_paths=any(path.startswith("../") for path in leaves),
-            )
+        if self._session is None:
+            self._session = self._open_session(self._choice, graph)
         options = BuildOptions(
             parallelism=parallelism,
             in_flight=_in_flight(jobs, is_own_farm=self._choice.is_embedded),
@@ -128,7 +127,7 @@ class NinjaBuild:
             graph,
             self._disk,
             options,
-            self._choice.session,
+            self._session,
             self._console,
             progress,
             self._summary,
@@ -139,6 +138,14 @@ class NinjaBuild:
             return build.run()
         finally:
             remove_lock(graph, self._disk)
+
+    @staticmethod
+    def _open_session(choice: FarmChoice, graph: Graph) -> FarmSession:
+        from zbuild.inputs.source_root import find_source_root
+
+        leaves = leaf_inputs(graph)
+        keeps_relative_paths = any(path.startswith("../") for path in leaves)
+        return choice.open(find_source_root(os.getcwd(), leaves), keeps_relative_paths=keeps_relative_paths)
 
     def _stopped(self, code: int, plan: Plan) -> int:
         if code == int(ExitCode.INTERRUPTED):

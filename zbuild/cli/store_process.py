@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from zbuild.cli import instruments
-from zbuild.errors import StoreFailed
+from zbuild.cli.farm_files import BLOBS
+from zbuild.errors import StoreFailed, ZbuildError
 from zbuild.limits import DAEMON_START_S, ENDPOINT_BYTES
-from zbuild.module_process import module_argv, module_environment
-
-BLOBS = "blobs"
-"""The directory of a farm's blobs, below its cache directory."""
+from zbuild.log import Log
+from zbuild.module_process import fork
 
 
 class StoreProcess:
@@ -26,12 +26,8 @@ class StoreProcess:
             StoreFailed: it did not come up; its own error is on stderr.
         """
         ours, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            module_argv("zbuild.cli.store_process", endpoint, directory, str(capacity_bytes), str(theirs.fileno())),
-            env=module_environment(),
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+        descriptor = theirs.fileno()
+        self._process = fork(lambda: _serve(endpoint, directory, capacity_bytes, descriptor), kept=[descriptor])
         theirs.close()
         self.lifeline = ours
         ours.settimeout(DAEMON_START_S)
@@ -58,30 +54,24 @@ class StoreProcess:
             self._process.wait()
 
 
-def main(arguments: list[str]) -> int:
-    """ENDPOINT DIRECTORY CAPACITY_BYTES LIFELINE_FD: serve until the lifeline is cut."""
-    import time
+def _serve(endpoint: str, directory: str, capacity_bytes: int, lifeline: int) -> int:
+    """Be the store until the lifeline is cut; the exit code."""
+    import prctl
 
-    from zbuild.errors import ZbuildError
-    from zbuild.log import Log
     from zbuild.storage.blob_directory import BlobDirectory
     from zbuild.store.server import StoreServer
 
-    endpoint, directory, capacity_bytes, lifeline = arguments
+    prctl.set_name("zbuild-store")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     log = Log(sys.stderr.buffer, time.time)
     try:
         instruments.install("store", os.environ)
-        with socket.socket(fileno=int(lifeline)) as link:
+        with socket.socket(fileno=lifeline) as link:
             blobs = BlobDirectory(os.path.join(directory, BLOBS), is_durable=False)
-            StoreServer(endpoint, blobs, int(capacity_bytes), link, log).run()
+            StoreServer(endpoint, blobs, capacity_bytes, link, log).run()
             blobs.close()
     except ZbuildError as error:
         print(f"zbuild-store: {error}", file=sys.stderr)
         return int(error.exit_code)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

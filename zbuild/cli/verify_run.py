@@ -42,15 +42,12 @@ class VerifyRun:
         self._graph, self._scan = load_graph(RealDisk(), flags.file, _warn)
         self._edges = {edge.number: edge for edge in self._edges_of(flags.targets)}
         leaves = leaf_inputs(self._graph)
-        self._choice = FarmChoice(
-            flags,
-            config,
-            RUNS * (os.cpu_count() or 1),
+        self._choice = FarmChoice(flags, config, RUNS * (os.cpu_count() or 1))
+        self._starts_workers = self._choice.is_embedded or config.local_workers > 0
+        self._session = self._choice.open(
             find_source_root(os.getcwd(), leaves),
             keeps_relative_paths=any(path.startswith("../") for path in leaves),
         )
-        self._starts_workers = self._choice.is_embedded or config.local_workers > 0
-        self._session = self._choice.session
         self._poller = Poller()
 
     def run(self) -> int:

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from zbuild.cli import instruments
 from zbuild.cli.capability_flags import add_capability_flags, given_capabilities
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
+from zbuild.cli.farm_files import WORKER_LOCK
 from zbuild.config import WorkerConfig, normalise_endpoint
 from zbuild.errors import ExitCode, LockHeld, StoreFailed, ZbuildError
 from zbuild.log import Log
 from zbuild.readiness import Readiness
-
-LOCK_NAME = "lock"
-"""The file in a worker's cache directory whose lock says that a worker uses it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +58,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
     except OSError as error:
         raise StoreFailed(f"cannot make the cache directory {directory}: {error.strerror}") from error
     with claimed(directory, lock):
-        # The spawner must fork before gevent and zmq are imported: neither survives a fork.
+        # The spawner must fork before gevent and zmq are used: neither survives a fork.
         prctl.set_child_subreaper(1)
         spawner = start_spawner()
         instruments.install("worker", os.environ)
@@ -84,7 +82,7 @@ def claimed(directory: str, lock: int | None) -> Iterator[None]:
         os.set_inheritable(lock, False)
         yield
         return
-    descriptor = os.open(os.path.join(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(os.path.join(directory, WORKER_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

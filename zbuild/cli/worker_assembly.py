@@ -11,7 +11,7 @@ import gevent
 import gevent.queue
 import msgspec
 
-from zbuild.cli.store_process import BLOBS
+from zbuild.cli.farm_files import BLOBS
 from zbuild.config import WorkerConfig
 from zbuild.errors import BadInput
 from zbuild.inputs.toolchain import Toolchain

@@ -188,6 +188,10 @@ def filter_path() -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
+os.register_at_fork(after_in_child=filter_path.cache_clear)
+"""A forked process closes what it was not given: see module_process.py."""
+
+
 def _ranges(rules: Mapping[int, _Program]) -> list[tuple[int, _Program]]:
     """(first number, what to do from there up to the next first number), for all numbers there are."""
     unknown = _verdict(_ENOSYS)

@@ -1,7 +1,6 @@
 """The worker's handle on its spawner, and the spawner's entry point.
 
-``start_spawner`` must come before gevent or zmq are imported or used: it forks, and neither survives that.
-The spawner process is ``python -m zbuild.sandbox.spawner DESCRIPTOR``.
+``start_spawner`` must come before gevent or zmq are used: it forks, and neither survives that.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
 from zbuild.errors import SandboxFailed
 from zbuild.limits import KIB, SPAWNER_STOP_S
-from zbuild.module_process import module_argv, module_environment
+from zbuild.module_process import ForkedProcess, fork
 from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.spawn_protocol import Decoder, Exited, Request, encode
 
@@ -28,7 +26,7 @@ _COMMAND_DESCRIPTORS = 9
 class Spawner:
     """A started spawner. It ends, with everything it runs, when this object is closed or its process dies."""
 
-    def __init__(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, control: socket.socket, process: ForkedProcess) -> None:
         self._control = control
         self._process = process
         self._decoder = Decoder[Exited](Exited)
@@ -101,26 +99,20 @@ def start_spawner() -> Spawner:
     """
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            module_argv("zbuild.sandbox.spawner", str(theirs.fileno()), str(os.getpid())),
-            env=module_environment(),
-            pass_fds=(theirs.fileno(),),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        descriptor, parent_pid = theirs.fileno(), os.getpid()
+        process = fork(lambda: main(descriptor, parent_pid), kept=[descriptor])
     return Spawner(ours, process)
 
 
-def main(descriptor: int, parent_pid: int) -> None:
+def main(descriptor: int, parent_pid: int) -> int:
     """Be the spawner: serve the socket ``descriptor`` for the process ``parent_pid``."""
     import prctl
 
     from zbuild.sandbox.spawn_loop import protected_loop
 
-    os.set_inheritable(descriptor, False)
     _occupy_low_descriptors()
+    os.setsid()
+    os.chdir("/")
     os.umask(0o022)
     with contextlib.suppress(PermissionError):
         # Only root can give up supplementary groups. A command must neither use nor show those of the worker.
@@ -130,9 +122,9 @@ def main(descriptor: int, parent_pid: int) -> None:
     prctl.set_name("zbuild-spawner")
     prctl.set_child_subreaper(1)
     prctl.set_pdeathsig(signal.SIGTERM)
-    if os.getppid() != parent_pid:
-        return
-    loop.run()
+    if os.getppid() == parent_pid:
+        loop.run()
+    return 0
 
 
 def _session_of(pid: int) -> int:
@@ -147,7 +139,3 @@ def _occupy_low_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) <= _COMMAND_DESCRIPTORS:
         pass
     os.close(descriptor)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
