@@ -16,7 +16,7 @@ from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
 from zbuild.client.repeat_reason import reason_to_repeat_here
 from zbuild.client.summary import Summary
 from zbuild.errors import ExitCode, ManifestError, exit_code_of
-from zbuild.inputs.analysis import Local, Remote
+from zbuild.inputs.analysis import CommandDescription, Remote
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.limits import ANALYSED_AT_ONCE, SILENCE_S
 from zbuild.model.action import ResultStatus
@@ -164,9 +164,10 @@ class Build:
         elif edge.is_generator:
             running.local_reason = LocalReason.GENERATOR.value
         else:
-            analysis = self._analyse(edge)
+            description = describe(edge, self._plan.scan.deps_log, self._build_dir)
+            analysis = self._session.analyse(description)
             if isinstance(analysis, Remote):
-                self._start_remote(edge, analysis)
+                self._start_remote(edge, analysis, description)
                 return
             running.local_reason = analysis.reason.value
             self._explain_local(edge, analysis.detail)
@@ -177,14 +178,10 @@ class Build:
             reason = self._running[edge.number].local_reason
             self._console.message(f"zbuild explain: {edge.outputs[0].path} runs here: {reason}: {detail}")
 
-    def _analyse(self, edge: Edge) -> Remote | Local:
-        return self._session.analyse(describe(edge, self._plan.scan.deps_log, self._build_dir))
-
-    def _start_remote(self, edge: Edge, analysis: Remote) -> None:
+    def _start_remote(self, edge: Edge, analysis: Remote, description: CommandDescription) -> None:
         if not analysis.is_cacheable:
             self._summary.uncacheable_reasons[analysis.uncacheable_reason] += 1
         duration_ms = self._plan.scan.build_log.duration_ms(edge)
-        description = describe(edge, self._plan.scan.deps_log, self._build_dir)
         request = RemoteRequest(
             analysis=analysis,
             weight_s=self._plan.critical_path_s(edge),

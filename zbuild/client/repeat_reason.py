@@ -13,8 +13,6 @@ def reason_to_repeat_here(outcome: RemoteOutcome) -> str:
     The inputs of a tool are guessed from its command line, and those of a compile can be guessed wrong. And ninja
     minds neither an output that is not made nor a link that takes an hour.
     """
-    from zbuild.inputs.missing_inputs import names_full_disk, names_missing_file
-
     if outcome.result is not None and outcome.result.status is ResultStatus.TIMEOUT:
         return "ran longer than the farm allows"
     if outcome.error_code == OutputMissing.code:
@@ -23,6 +21,9 @@ def reason_to_repeat_here(outcome: RemoteOutcome) -> str:
         return ""
     if outcome.analysis.has_tool:
         return "failed in the sandbox, perhaps for want of an undeclared input"
+    # Compiling its patterns takes 20 ms: for a failure only.
+    from zbuild.inputs.missing_inputs import names_full_disk, names_missing_file
+
     if names_full_disk(outcome.stdout + outcome.stderr):
         return "found no space on the worker's disk"
     if names_missing_file(outcome.stdout + outcome.stderr):
