@@ -89,6 +89,14 @@ def pytest_configure(config: pytest.Config) -> None:
     surroundings = config.stash[SURROUNDINGS] = Surroundings()
     config.pluginmanager.register(surroundings, "surroundings")
     hypothesis.settings.load_profile("ci" if surroundings.is_ci else "zbuild")
+    _take_interrupts()
+
+
+def _take_interrupts() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and what is ignored stays so in every child."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_report_header() -> list[str]:

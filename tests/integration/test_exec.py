@@ -148,7 +148,7 @@ def test_status_is_a_table_for_people(here: Path, shared_farm: Farm) -> None:
 
     assert run.exit_code == 0
     assert "2 workers, 4 slots" in run.stdout
-    assert re.search(r"^worker-1 +2 .* hermetic, (cgroup v[12]|process watch)$", run.stdout, re.MULTILINE)
+    assert re.search(r"^worker-1 +2 .* hermetic, (cgroup v[12]|process watch)(, degraded)?$", run.stdout, re.MULTILINE)
 
 
 def test_status_of_a_broker_that_is_not_there_fails_within_its_bound(here: Path) -> None:

@@ -12,7 +12,7 @@ from zbuild.coordinator.journal import Ended, Granted, Loss, Over
 from zbuild.coordinator.placement import Placement
 from zbuild.coordinator.registry import ClientSession, WorkerSession
 from zbuild.coordinator.submission import checked_header
-from zbuild.coordinator.verdict import verdict_on
+from zbuild.coordinator.verdict import BLAMELESS_CODES, verdict_on
 from zbuild.errors import BadInput, BlobMissing, StoreFailed, WorkerLost
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, RESULT_BYTES
 from zbuild.model.action import ActionId, ActionResult, ResultStatus, is_too_large
@@ -116,7 +116,8 @@ class Lifecycle:
         elif result.status is ResultStatus.ERROR and result.missing:
             self._finish(record, result)
         elif result.status is ResultStatus.ERROR:
-            self._fail_worker(worker)
+            if result.code not in BLAMELESS_CODES:
+                self._fail_worker(worker)
             self._retry(record, holding, result.code, result.message or f"worker {worker.name} failed")
         else:
             self._accept(record, holding, worker, result)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from zbuild.coordinator.action_record import ActionRecord
-from zbuild.errors import BadInput, OutputMissing, WorkerLost
+from zbuild.errors import BadInput, BlobMissing, NoEligibleWorker, OutputMissing, WorkerLost
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, POISON_LOSSES, POISON_WORKERS
 
 FINAL_CODES = frozenset({BadInput.code, OutputMissing.code})
 """Errors of a worker that lie in the action itself: another worker would report the same."""
+
+BLAMELESS_CODES = FINAL_CODES | {BlobMissing.code, NoEligibleWorker.code}
+"""Errors that say nothing against the worker that reports them: they lie in the action, in the store, or in a tool that
+has changed since the worker told of it."""
 
 
 def verdict_on(record: ActionRecord, code: int, text: str, *, has_copy: bool) -> tuple[int, str] | None:

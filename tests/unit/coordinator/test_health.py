@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from tests.unit.coordinator.driver import Farm, action, answers, grants, success
+from tests.unit.coordinator.driver import Farm, action, answers, broken, grants, success
 from zbuild.coordinator.action_record import ActionRecord
 from zbuild.coordinator.health import HealthState, WorkerHealth
 from zbuild.coordinator.journal import Loss
 from zbuild.coordinator.reassign import STRATEGIES, ReassignStrategy
 from zbuild.coordinator.silence import SilenceDetector
 from zbuild.coordinator.verdict import verdict_on
-from zbuild.errors import SandboxFailed, WorkerLost
+from zbuild.errors import BadInput, NoEligibleWorker, OutputMissing, SandboxFailed, WorkerLost
 from zbuild.limits import FAILURE_THRESHOLD, QUARANTINE_MAX_S, QUARANTINE_MIN_S, REPORT_INTERVAL_S
 from zbuild.model.action import Priority, decode_header
 
@@ -148,6 +148,30 @@ def test_an_action_that_kills_its_workers_is_given_up_with_that_verdict() -> Non
     assert verdict is not None
     assert "4 attempts lost their workers, 2 different ones" in verdict[1]
     assert verdict_on(tried, WorkerLost.code, "gone", has_copy=True) is None, "the copy may bring a result"
+
+
+@pytest.mark.parametrize("code", [OutputMissing.code, BadInput.code, NoEligibleWorker.code])
+def test_a_worker_is_not_blamed_for_what_lies_in_the_action(code: int) -> None:
+    """Three edges that did not make their outputs put a good worker into quarantine."""
+    farm = Farm()
+    farm.join()
+    farm.add_worker(slots=1)
+    for number in range(2 * FAILURE_THRESHOLD):
+        (grant,) = grants(farm.submit(action(f"bad{number}")))
+        farm.complete(grant.lease, broken(code))
+        for _ in range(3):
+            for again in grants(farm.sent):
+                farm.complete(again.lease, broken(code))
+    assert state_of(farm.core.farm.health.of(1)) is HealthState.HEALTHY
+
+
+def test_a_worker_is_blamed_for_a_sandbox_that_fails() -> None:
+    farm = Farm()
+    farm.join()
+    farm.add_worker(slots=1)
+    (grant,) = grants(farm.submit(action("a")))
+    farm.complete(grant.lease, broken(SandboxFailed.code))
+    assert state_of(farm.core.farm.health.of(1)) is not HealthState.HEALTHY
 
 
 def test_builds_of_equal_priority_share_the_farm_however_large_one_is() -> None:
