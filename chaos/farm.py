@@ -11,6 +11,7 @@ from chaos.history import History, wait_until
 from chaos.links import Links
 from tests.integration.farm import Daemon
 from tests.integration.tree import client_environment
+from tests.live_processes import processes_below
 from zbuild.client.status_query import query_status
 from zbuild.errors import FarmUnreachable
 from zbuild.protocol.messages import Status
@@ -143,7 +144,7 @@ class ChaosFarm:
         """End everything, frozen processes too."""
         daemons = [*self.workers.values(), *([self.broker] if self.broker is not None else [])]
         for daemon in daemons:
-            for pid in (daemon.process.pid, *descendants(daemon.process.pid)):
+            for pid in (daemon.process.pid, *processes_below(daemon.process.pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
         for daemon in daemons:
@@ -170,12 +171,3 @@ def _await_free(lock: Path) -> None:
         return True
 
     wait_until(is_free, f"{lock} to be free", 10)
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below one."""
-    try:
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [each for child in children for each in (child, *descendants(child))]

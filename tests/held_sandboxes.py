@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.live_processes import processes_below
+from tests.polling import POLL_S
+
 
 def wait_until_set_up(spawner_pid: int, mount_point: str, timeout_s: float = 30.0) -> None:
     """Wait until a sandbox below a spawner has all its mounts, the one at ``mount_point`` among them.
@@ -16,16 +19,7 @@ def wait_until_set_up(spawner_pid: int, mount_point: str, timeout_s: float = 30.
     while not any(_is_set_up(pid, mount_point) for pid in processes_below(spawner_pid)):
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"no sandbox below process {spawner_pid} has been set up")
-        time.sleep(0.002)
-
-
-def processes_below(pid: int) -> list[int]:
-    """The PIDs of all descendants that live now."""
-    try:
-        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [each for child in children for each in (child, *processes_below(child))]
+        time.sleep(POLL_S)
 
 
 def _is_set_up(pid: int, mount_point: str) -> bool:

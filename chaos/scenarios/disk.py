@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from chaos.arena import Arena
 from chaos.history import wait_until
 from chaos.scenario import scenario
 from chaos.workload import shell_actions
+from tests.live_processes import is_alive
 
 SOURCE = Path(__file__).resolve().parents[1] / "disk_faults.c"
 
@@ -115,7 +114,7 @@ def partial_write(arena: Arena) -> None:
         arena.progress(5 + 10 * round_number)
         store = farm.store_pid()
         disk.fail(0, 100, farm.broker_directory / "blobs")
-        wait_until(lambda pid=store: not _is_alive(pid), "the store to die in the middle of a write")  # type: ignore[misc]  # mypy cannot type a lambda with a default
+        wait_until(lambda pid=store: not is_alive(pid), "the store to die in the middle of a write")  # type: ignore[misc]  # mypy cannot type a lambda with a default
         at_s = disk.heal()
         assert farm.broker is not None
         farm.broker.process.wait(20)
@@ -126,14 +125,3 @@ def partial_write(arena: Arena) -> None:
     left = list((farm.broker_directory / "blobs/tmp").glob("*/*"))
     if left:
         arena.outcome.violations.append(f"{len(left)} partial files are still there after the restart")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, signal.SIG_DFL)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

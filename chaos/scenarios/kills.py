@@ -11,11 +11,10 @@ from pathlib import Path
 
 from chaos.arena import Arena, Build
 from chaos.condition import CLEAR, Condition
-from chaos.farm import descendants
 from chaos.history import wait_until
 from chaos.scenario import scenario
 from chaos.workload import Workload, shell_actions
-from tests.integration.tree import processes_naming
+from tests.live_processes import processes_below, processes_naming
 
 CANCELLED_S = 10.0
 """The actions of a client that dies are cancelled within this, and their processes are gone GONE_S later."""
@@ -126,7 +125,7 @@ def out_of_memory(arena: Arena) -> None:
     for count in (5, 20, 35):
         arena.progress(count)
         name = arena.draw_worker()
-        tree = [farm.workers[name].process.pid, *descendants(farm.workers[name].process.pid)]
+        tree = [farm.workers[name].process.pid, *processes_below(farm.workers[name].process.pid)]
         # The largest is the worker itself; an action comes first every other time, as one that takes gigabytes would.
         ordered = sorted(tree, key=_resident_bytes)
         at_s = arena.fault(f"OOM on {name}")
@@ -246,7 +245,7 @@ def timeout(arena: Arena) -> None:
 
 def spawner_of(worker_pid: int) -> int:
     """The spawner process of a worker."""
-    for pid in descendants(worker_pid):
+    for pid in processes_below(worker_pid):
         try:
             if Path(f"/proc/{pid}/comm").read_text().strip() == "zbuild-spawner":
                 return pid

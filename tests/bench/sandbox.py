@@ -19,7 +19,8 @@ from tests.bench.processor_time import machine_s
 from tests.bench.report import Aim, Report, Row
 from tests.bench.sandbox_slots import BUILD, DirectSurroundings, compile_like_action, make_stage, make_workshop
 from tests.bench.workspace import Workspace
-from tests.held_sandboxes import processes_below, wait_until_set_up
+from tests.held_sandboxes import wait_until_set_up
+from tests.live_processes import processes_below
 from zbuild.model.action import InputSpec, OutputSpec, ResultStatus, encode_action
 from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.launch import to_spawn

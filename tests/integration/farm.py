@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.integration.tree import client_environment, run_zbuild, wait_until
+from tests.integration.tree import client_environment, run_zbuild
+from tests.polling import wait_until
 
 STOP_S = 20.0
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tree import REPOSITORY, Run, Tree, finish, processes_naming, wait_until
+from tests.integration.tree import REPOSITORY, Run, Tree, finish
+from tests.live_processes import processes_naming
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja", "gcc")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tree import Tree, finish, run_zbuild, wait_until
+from tests.integration.tree import Tree, finish, run_zbuild
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja", "gcc")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.farm import Farm, free_udp_port, running_farm
-from tests.integration.tree import Tree, client_environment, finish, run_zbuild, start_module, wait_until
+from tests.integration.tree import Tree, client_environment, finish, run_zbuild, start_module
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja", "gcc")
 

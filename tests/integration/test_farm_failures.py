@@ -15,7 +15,9 @@ import pytest
 import zmq
 
 from tests.integration.farm import Farm, running_farm
-from tests.integration.tree import Tree, client_environment, finish, processes_naming, start_module, wait_until
+from tests.integration.tree import Tree, client_environment, finish, start_module
+from tests.live_processes import processes_naming
+from tests.polling import wait_until
 from zbuild.protocol.codec import encode, to_client
 from zbuild.protocol.messages import Hello, Refused, Role, Status, StatusRequest
 

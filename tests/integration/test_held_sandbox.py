@@ -7,14 +7,16 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import prctl
 import pytest
 
-from tests.held_sandboxes import processes_below, wait_until_set_up
+from tests.held_sandboxes import wait_until_set_up
 from tests.integration.sandbox_driver import BUILD, Slot
+from tests.live_processes import is_alive, processes_below
+from tests.polling import wait_until
 from zbuild.limits import SANDBOXES_HELD
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Kill, Release
@@ -35,26 +37,12 @@ def slot(spawner: Spawner, tmp_path: Path) -> Slot:
     return Slot(spawner, tmp_path)
 
 
-def until(is_true: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s, "it did not come true"
-        time.sleep(0.005)
-
-
 def held(slot: Slot, command: str, **fields: object) -> int:
     """The id of a held command whose sandbox is there, with every mount."""
     assert slot.spawner is not None
     spawn_id = slot.start(command, is_held=True, **fields)
     wait_until_set_up(slot.spawner.pid, BUILD)
     return spawn_id
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def made(slot: Slot, name: str) -> bool:
@@ -100,8 +88,8 @@ def test_discarded_at_any_moment_it_leaves_nothing(slot: Slot, spawner: Spawner)
         time.sleep(step * 0.0003)
         spawner.send(Kill(id=spawn_id))
         assert slot.wait(spawn_id).is_killed
-    until(lambda: processes_below(spawner.pid) == [])
-    until(lambda: len(os.listdir(f"/proc/{spawner.pid}/fd")) == descriptors)
+    wait_until(lambda: processes_below(spawner.pid) == [])
+    wait_until(lambda: len(os.listdir(f"/proc/{spawner.pid}/fd")) == descriptors)
     assert not made(slot, "ran")
 
 
@@ -146,5 +134,5 @@ def test_death_of_the_spawner_releases_nothing(tmp_path: Path) -> None:
     os.kill(spawner.pid, signal.SIGKILL)
     assert len(pids) == 2
     spawner.close()
-    until(lambda: not any(map(is_alive, pids)))
+    wait_until(lambda: not any(map(is_alive, pids)))
     assert not made(slot, "ran")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.tree import Tree, finish, processes_naming, wait_until
+from tests.integration.tree import Tree, finish
+from tests.live_processes import processes_naming
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja", "gcc")
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.sandbox_driver import BUILD, Slot
+from tests.polling import wait_until
 from zbuild.limits import MIB
 from zbuild.model.capabilities import Capabilities
 from zbuild.sandbox.control_group import establish, look
@@ -56,13 +56,6 @@ def slot(spawner: Spawner, tmp_path: Path) -> Slot:
     return Slot(spawner, tmp_path)
 
 
-def until(is_true: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20.0
-    while not is_true():
-        assert time.monotonic() < deadline_s, "it did not come true"
-        time.sleep(0.005)
-
-
 def survivors() -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -99,7 +92,7 @@ def test_what_wants_too_much_is_ended_and_the_limit_is_named(
     (tmp_path / "beside").mkdir()
     beside = Slot(spawner, tmp_path / "beside", number=2, exits_of=slot)
     neighbour = beside.start("touch ready; sleep 60", standing=STANDING, capabilities=MEMORY)
-    until(Path(f"{beside.plan.root}{BUILD}/ready").exists)
+    wait_until(Path(f"{beside.plan.root}{BUILD}/ready").exists)
     exited = ended(slot, command)
     assert (exited.is_killed, exited.is_timed_out) == (True, False)
     assert re.fullmatch(limit, exited.limit), exited.limit
@@ -121,7 +114,7 @@ def test_what_takes_too_long_is_ended_whatever_it_does(slot: Slot, command: str)
 def test_the_limits_hold_at_level_process(slot: Slot, command: str) -> None:
     exited = ended(slot, command, level=SandboxLevel.PROCESS)
     assert "exceeded" in exited.limit
-    until(lambda: not survivors())
+    wait_until(lambda: not survivors())
 
 
 def test_what_stays_below_its_limits_is_let_alone(slot: Slot) -> None:

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration import ordinary_user_actions
 from tests.integration.sandbox_driver import BUILD, ORDINARY_USER, Slot, as_user
+from tests.live_processes import processes_naming
+from tests.polling import wait_until
 from zbuild import digest as digests
 from zbuild.errors import SandboxUnavailable
 from zbuild.sandbox.bubblewrap import probe
@@ -46,25 +48,6 @@ def spawner() -> Iterator[Spawner]:
 @pytest.fixture
 def slot(spawner: Spawner, tmp_path: Path) -> Slot:
     return Slot(spawner, tmp_path)
-
-
-def until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s, "it did not come true"
-        time.sleep(0.005)
-
-
-def processes_with(text: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if text.encode() in (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                continue
-    return found
 
 
 class TestWhatAnActionSees:
@@ -243,17 +226,17 @@ class TestHowItEnds:
         exited = slot.run(f"trap '' TERM; sleep {NAP} & sleep {NAP}", timeout_s=0.3)
         assert exited.is_timed_out
         assert time.monotonic() - started_s < 5
-        assert processes_with(NAP) == []
+        assert processes_naming(NAP) == []
 
     def test_kill(self, slot: Slot) -> None:
         spawn_id = slot.start(f"setsid sleep {NAP} & echo ready > ready; sleep {NAP}")
-        until(lambda: os.path.exists(slot.plan.location(f"{BUILD}/ready")))
+        wait_until(lambda: os.path.exists(slot.plan.location(f"{BUILD}/ready")))
         assert slot.spawner is not None
         slot.spawner.send(Kill(id=spawn_id))
         exited = slot.wait(spawn_id)
         assert exited.is_killed
         assert not exited.error
-        assert processes_with(NAP) == []
+        assert processes_naming(NAP) == []
 
     def test_kill_at_any_moment_leaves_nothing(self, slot: Slot) -> None:
         """Also at a moment when bubblewrap has a child and has not yet named it."""
@@ -266,7 +249,7 @@ class TestHowItEnds:
             time.sleep(step * 0.0003)
             slot.spawner.send(Kill(id=spawn_id))
             assert slot.wait(spawn_id).is_killed
-        assert processes_with(NAP) == []
+        assert processes_naming(NAP) == []
         assert len(Path(f"/proc/{slot.spawner.pid}/task/{slot.spawner.pid}/children").read_text().split()) == 1
         Path(beside.plan.location(f"{BUILD}/go")).touch()
         assert beside.wait(beside_id).exit_code == 0
@@ -277,7 +260,7 @@ class TestHowItEnds:
         for _ in range(10):
             assert slot.run(f"(trap '' TERM HUP; exec setsid sh -c '{writer}') & sleep 0.02; exit 0").exit_code == 0
             size = os.path.getsize(slot.plan.location(f"{BUILD}/out"))
-            assert processes_with(writer) == []
+            assert processes_naming(writer) == []
             assert os.path.getsize(slot.plan.location(f"{BUILD}/out")) == size
 
     def test_usage_is_that_of_the_whole_tree(self, slot: Slot) -> None:
@@ -393,6 +376,6 @@ def test_killed_worker_leaves_no_sandbox_behind(tmp_path: Path) -> None:
     ) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        until(lambda: len(processes_with(f"sleep\0{NAP}")) == 2)
+        wait_until(lambda: len(processes_naming(f"sleep {NAP}")) == 2)
         worker.kill()
-    until(lambda: processes_with(NAP) == [])
+    wait_until(lambda: processes_naming(NAP) == [])

@@ -7,18 +7,18 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.polling import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 RUN_TIMEOUT_S = 50.0
 """Below the limit of a test, so that a run that hangs is reported with what it printed."""
 
-POLL_S = 0.02
 
 COMPILE_RULES = """\
 rule cc
@@ -174,25 +174,3 @@ def finish(process: subprocess.Popen[str]) -> Run:
 def run_zbuild(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Run:
     """``zbuild`` with any command."""
     return finish(start_module("zbuild.cli.main", *arguments, cwd=cwd, env=env or client_environment()))
-
-
-def wait_until(is_true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    """Poll until ``is_true``, or fail."""
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}"
-        time.sleep(POLL_S)
-
-
-def processes_naming(text: str) -> list[str]:
-    """Command lines of all processes that hold ``text`` in one of their words."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal() and int(entry) != os.getpid():
-            try:
-                command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if text in command:
-                found.append(command)
-    return found

@@ -312,7 +312,7 @@ class Build:
         del self._running[key]
         end_ms = self._now_ms()
         start_ms = running.start_ms if duration_ms is None else max(0, end_ms - duration_ms)
-        self._show_finished(edge, end_ms - running.start_ms, bool(extracted.output))
+        self._show_finished(edge, end_ms - running.start_ms)
         self._console.command_output(extracted.output)
         finish_edge(edge, self._plan, self._disk, extracted.inputs, start_ms, end_ms, running.begin_mtime_ns)
         self._summary.actions += 1
@@ -329,7 +329,7 @@ class Build:
             output = extract_deps(edge, output, self._graph, self._disk, self._options.keeps_depfile).output
         except (ManifestError, OSError) as problem:
             error = error or str(problem)
-        self._show_finished(edge, self._now_ms() - running.start_ms, True)
+        self._show_finished(edge, self._now_ms() - running.start_ms)
         header = f"FAILED: {' '.join(node.path for node in edge.outputs)}\n{edge.command()}\n"
         self._console.command_output(header.encode("utf-8", "surrogateescape"))
         self._console.command_output(output)
@@ -381,7 +381,7 @@ class Build:
     def _title(self, edge: Edge) -> str:
         return (not self._options.is_verbose and edge.description) or edge.command()
 
-    def _show_finished(self, edge: Edge, duration_ms: int, has_output: bool) -> None:
+    def _show_finished(self, edge: Edge, duration_ms: int) -> None:
         self._last_shown_s = time.monotonic()
         self._progress.edge_finished(self._now_ms(), duration_ms, None)
         self._show(edge)

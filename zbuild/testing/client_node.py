@@ -42,7 +42,6 @@ class ClientNode:
         self.ended_s: float | None = None
         self.is_alive = False
         self.has_failed = False
-        self.has_cancelled = False
         self.wanted = [workload[position] for position in wanted]
         self.results: dict[ActionId, ActionResult] = {}
         self.core: FarmCore
@@ -122,7 +121,6 @@ class ClientNode:
         return self._world.now_s(self.name)
 
     def _cancel_queued(self) -> None:
-        self.has_cancelled = True
         for event in self.core.cancel_queued():
             self._finished(event.finished)
 

@@ -10,14 +10,9 @@ from zbuild.storage.journal_format import HEADER, first_checksum, framed, unfram
 
 
 class MemoryJournal:
-    """What JournalFile and JournalKeeper are in the real broker. Its synced part survives everything.
-
-    Attributes:
-        is_torn: the last life lost a part of what it had written.
-    """
+    """What JournalFile and JournalKeeper are in the real broker. Its synced part survives everything."""
 
     def __init__(self) -> None:
-        self.is_torn = False
         self._data = HEADER
         self._checksum = first_checksum()
         self._synced_bytes = len(HEADER)
@@ -43,7 +38,6 @@ class MemoryJournal:
 
     def tear(self, random: Random) -> None:
         """A power cut: some of what was not synced is missing, or is not what was written."""
-        self.is_torn = True
         unsynced = len(self._data) - self._synced_bytes
         if not unsynced:
             return

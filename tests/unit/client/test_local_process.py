@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import select
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.polling import wait_until
 from zbuild.client import local_process
 from zbuild.client.local_process import LocalOutcome, LocalProcesses
 
 DEADLINE_S = 20.0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline_s, "it did not come to that"
-        time.sleep(0.01)
 
 
 def outcome_of(processes: LocalProcesses, command: str) -> LocalOutcome:
@@ -46,7 +38,7 @@ def test_stop_lets_a_command_clean_up_as_ninja_does(tmp_path: Path) -> None:
     processes = LocalProcesses()
     temporary = tmp_path / "temporary"
     processes.start(1, f"trap 'rm {temporary}; exit 1' INT; touch {temporary}; sleep 60 & wait", is_console=False)
-    until(temporary.exists)
+    wait_until(temporary.exists)
     processes.stop()
     assert not temporary.exists()
     assert len(processes) == 0
@@ -58,7 +50,7 @@ def test_stop_kills_what_does_not_care_with_all_its_children(tmp_path: Path, mon
     ready = tmp_path / "ready"
     mark = f"31.{tmp_path.name}"
     processes.start(1, f"trap '' INT; touch {ready}; sh -c 'sleep 60; : {mark}'; sleep 60", is_console=False)
-    until(ready.exists)
+    wait_until(ready.exists)
     processes.stop()
     assert len(processes) == 0
     assert subprocess.run(["pgrep", "-f", mark], stdout=subprocess.DEVNULL, check=False).returncode == 1

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.live_processes import is_alive, processes_below
+from tests.polling import wait_until
 from zbuild.errors import SandboxFailed
 from zbuild.limits import MIB, SPAWN_INLINE_OUTPUT_BYTES, SPAWN_TERM_GRACE_S, SPAWNS_RUNNING
 from zbuild.sandbox.spawn_protocol import Exited, Kill, Release, Spawn, encode
@@ -62,7 +64,7 @@ class SpawnerDriver:
 
     def read_pid(self, name: str) -> int:
         path = self.directory / name
-        until(path.exists)
+        wait_until(path.exists)
         return int(path.read_text())
 
 
@@ -76,24 +78,6 @@ def shared_spawner() -> Iterator[Spawner]:
 @pytest.fixture
 def driver(shared_spawner: Spawner, tmp_path: Path) -> SpawnerDriver:
     return SpawnerDriver(shared_spawner, tmp_path)
-
-
-def until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s, "it did not come true"
-        time.sleep(0.005)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter if it is reaped between open and read
-        return False
-
-
-def children_of(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def test_exit_code_output_and_usage(driver: SpawnerDriver) -> None:
@@ -188,15 +172,15 @@ def test_background_processes_end_with_their_command_whatever_runs_beside_it(dri
     beside = driver.start("while ! [ -e go ]; do sleep 0.01; done")
     exited = driver.run(f"sh -c '{driver.write_pid('p')}; sleep 60' & while ! [ -e p ]; do sleep 0.01; done")
     assert exited.exit_code == 0
-    until(lambda: not is_alive(driver.read_pid("p")))
+    wait_until(lambda: not is_alive(driver.read_pid("p")))
     (driver.directory / "go").touch()
     assert driver.wait(beside).exit_code == 0
 
 
 def test_daemons_that_leave_their_group_end_too_and_leave_no_zombie(driver: SpawnerDriver) -> None:
     driver.run(f"setsid sh -c '{driver.write_pid('p')}; sleep 60' & while ! [ -e p ]; do sleep 0.01; done")
-    until(lambda: not is_alive(driver.read_pid("p")))
-    until(lambda: children_of(driver.spawner.pid) == [])
+    wait_until(lambda: not is_alive(driver.read_pid("p")))
+    wait_until(lambda: processes_below(driver.spawner.pid) == [])
 
 
 def test_a_daemon_of_one_command_does_not_outlive_those_beside_it(driver: SpawnerDriver) -> None:
@@ -204,7 +188,7 @@ def test_a_daemon_of_one_command_does_not_outlive_those_beside_it(driver: Spawne
     driver.run(f"setsid sh -c '{driver.write_pid('p')}; sleep 60' & while ! [ -e p ]; do sleep 0.01; done")
     (driver.directory / "go").touch()
     assert driver.wait(beside).exit_code == 0
-    until(lambda: not is_alive(driver.read_pid("p")))
+    wait_until(lambda: not is_alive(driver.read_pid("p")))
 
 
 def test_commands_get_three_descriptors_default_signals_and_a_fixed_umask(driver: SpawnerDriver) -> None:
@@ -256,8 +240,8 @@ def test_thousands_of_spawns_leave_no_descriptor_and_no_zombie(driver: SpawnerDr
         ids = [driver.start("", argv=("/bin/true",)) for _ in range(100)]
         assert all(driver.wait(spawn_id).exit_code == 0 for spawn_id in ids)
     # After its last report the spawner still looks for daemons, in a file.
-    until(lambda: len(os.listdir(f"/proc/{driver.spawner.pid}/fd")) == before)
-    assert children_of(driver.spawner.pid) == []
+    wait_until(lambda: len(os.listdir(f"/proc/{driver.spawner.pid}/fd")) == before)
+    assert processes_below(driver.spawner.pid) == []
 
 
 def test_closing_ends_everything(tmp_path: Path) -> None:
@@ -266,7 +250,7 @@ def test_closing_ends_everything(tmp_path: Path) -> None:
     driver.start(f"setsid sh -c '{driver.write_pid('b')}; sleep 60'; sleep 60")
     pids = [driver.read_pid("a"), driver.read_pid("b"), driver.spawner.pid]
     driver.spawner.close()
-    until(lambda: not any(map(is_alive, pids)))
+    wait_until(lambda: not any(map(is_alive, pids)))
     driver.spawner.close()
 
 
@@ -287,8 +271,8 @@ def test_stream_that_is_no_message_ends_the_spawner(tmp_path: Path, capfd: pytes
     driver.start(f"{driver.write_pid('a')}; sleep 60")
     pid = driver.read_pid("a")
     driver.spawner._control.sendall(b"\xff" * 100)
-    until(lambda: not is_alive(driver.spawner.pid))
-    until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_alive(driver.spawner.pid))
+    wait_until(lambda: not is_alive(pid))
     driver.spawner.close()
     assert "zbuild-spawner: a spawner message of 4294967295 B" in capfd.readouterr().err
 
@@ -312,10 +296,10 @@ def test_killed_worker_leaves_nothing_behind(tmp_path: Path) -> None:
     ) as worker:
         assert worker.stdout is not None
         spawner_pid = int(worker.stdout.readline())
-        until((tmp_path / "p").exists)
+        wait_until((tmp_path / "p").exists)
         pid = int((tmp_path / "p").read_text())
         worker.kill()
-    until(lambda: not is_alive(pid) and not is_alive(spawner_pid))
+    wait_until(lambda: not is_alive(pid) and not is_alive(spawner_pid))
 
 
 def test_neither_side_imports_gevent_or_zmq() -> None:
