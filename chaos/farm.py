@@ -14,7 +14,7 @@ from tests.integration.tree import client_environment
 from tests.live_processes import processes_below
 from zbuild.client.status_query import query_status
 from zbuild.errors import FarmUnreachable
-from zbuild.protocol.messages import Status
+from zbuild.protocol.status_messages import Status
 from zbuild.testing import failpoints, recorder
 
 READY_S = 90.0

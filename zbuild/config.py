@@ -21,11 +21,15 @@ from zbuild.limits import (
     LONGEST_TIMEOUT_S,
     MIB,
     PROCESSORS,
+    STEAL_HANG_UP_S,
 )
 
 CONTROL_PORT = 9000
 HEARTBEAT_PORT = 9001
+ANNOUNCEMENT_PORT = 9002
 BLOB_PORT = 9003
+STEAL_PORT = 9100
+"""Of a worker; the seed's."""
 BEACON_PORT = 9004
 """UDP, and apart from the four TCP ports so that a firewall rule can name it."""
 
@@ -36,6 +40,9 @@ SANDBOXES = ("hermetic", "process", "none")
 """Levels that a worker can be asked for; an unknown or unavailable one is refused, never weakened."""
 
 PRIORITIES = ("low", "normal", "high", "critical")
+
+STEAL_STRATEGIES = ("random", "least-loaded", "most-loaded", "power-of-two", "adaptive")
+"""The values of worker/steal_strategy.py's StealStrategy."""
 
 REASSIGN_STRATEGIES = ("round-robin", "least-loaded", "affinity", "priority")
 """The values of coordinator/reassign.py's ReassignStrategy."""
@@ -142,7 +149,7 @@ class BrokerConfig(Config):
         **Config.rules,
         "host": _ANY,
         "beacon": _ANY,
-        **dict.fromkeys(("port", "heartbeat_port", "blob_port", "beacon_port"), _PORT),
+        **dict.fromkeys(("port", "heartbeat_port", "announcement_port", "blob_port", "beacon_port"), _PORT),
         "max_workers": Rule(minimum=1, maximum=100_000),
         "worker_timeout_s": Rule(minimum=0.1),
         "heartbeat_interval_s": Rule(minimum=0.05),
@@ -152,6 +159,7 @@ class BrokerConfig(Config):
     host: str = "127.0.0.1"
     port: int = CONTROL_PORT
     heartbeat_port: int = HEARTBEAT_PORT
+    announcement_port: int = ANNOUNCEMENT_PORT
     blob_port: int = BLOB_PORT
     max_workers: int = 1000
     worker_timeout_s: float = 30.0
@@ -168,6 +176,11 @@ class WorkerConfig(Config):
         parallelism: actions at once; 0 stands for the number of processors this process may use.
         name: how the worker is called in ``zbuild status``; empty stands for the host's name.
         local_queue_size: leases held beyond the running ones, so that a slot never waits for the network.
+        enable_work_stealing, strategy, steal_timeout_s, retry_backoff_s, max_retries, min_local_queue, steal_threshold:
+            the seed's StealConfig, see worker/steal_settings.py.
+        listen_host: the address at which peers reach this worker; empty stands for the one that it has on its way to
+            the broker.
+        listen_port: where it answers them; another free one when this is taken.
         network, write_home, write_tmp, read_paths, write_paths, max_cpu, max_memory_bytes, timeout_s: the ceiling,
             Capabilities that no action gets more than. Without max_memory_bytes an action gets nine tenths of the
             machine's memory.
@@ -183,6 +196,15 @@ class WorkerConfig(Config):
         "parallelism": Rule(minimum=0, maximum=4096),
         "sandbox": Rule(choices=SANDBOXES),
         "local_queue_size": Rule(minimum=0, maximum=65_536),
+        "enable_work_stealing": _ANY,
+        "strategy": Rule(choices=STEAL_STRATEGIES),
+        "steal_timeout_s": Rule(minimum=0.001, maximum=STEAL_HANG_UP_S),
+        "retry_backoff_s": Rule(minimum=0.001, maximum=60),
+        "max_retries": Rule(minimum=0, maximum=100),
+        "min_local_queue": Rule(minimum=1, maximum=65_536),
+        "steal_threshold": Rule(minimum=0.01, maximum=1),
+        "listen_host": _ANY,
+        "listen_port": _PORT,
         **dict.fromkeys(("network", "write_home", "write_tmp", "read_paths", "write_paths"), _ANY),
         "max_cpu": Rule(minimum=0, maximum=PROCESSORS),
         "max_memory_bytes": Rule(minimum=0),
@@ -196,6 +218,15 @@ class WorkerConfig(Config):
     name: str = ""
     sandbox: str = "hermetic"
     local_queue_size: int = 256
+    enable_work_stealing: bool = True
+    strategy: str = "power-of-two"
+    steal_timeout_s: float = 0.1
+    retry_backoff_s: float = 0.05
+    max_retries: int = 3
+    min_local_queue: int = 2
+    steal_threshold: float = 0.5
+    listen_host: str = ""
+    listen_port: int = STEAL_PORT
     network: bool = False
     write_home: bool = True
     write_tmp: bool = True

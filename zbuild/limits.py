@@ -525,3 +525,81 @@ STATUS_REPEAT_S = 0.1
 
 SEARCHED_ENTRIES = 20_000
 """Files and directories that are looked through for the name that a failed command complains of: about 0.1 s."""
+
+MAX_PEERS = 1024
+"""Other workers that one worker knows: the seed's bound. Each is 0.5 KB, and a steal looks at all of them."""
+
+PEER_STALE_S = 30.0
+"""A peer that was not announced for so long is forgotten: the seed's, three announcements."""
+
+ANNOUNCE_INTERVAL_S = 10.0
+"""How often the broker announces all workers: the seed's peerAnnounceInterval."""
+
+ANNOUNCE_SOON_S = 0.5
+"""How soon a worker that has come is announced: those that come together are announced together."""
+
+METRICS_INTERVAL_S = 0.5
+"""How often the longest queues are published while there are any: a queue of compiles lasts some seconds."""
+
+METRICS_PEERS = 64
+"""Queues that are published at once, the longest ones. With 25 B each they stay below ANNOUNCEMENT_BYTES."""
+
+ANNOUNCEMENT_BYTES = 2 * KIB
+"""One announcement: the seed's bound."""
+
+PEER_QUIET_MIN_S = 0.5
+"""How long a peer is left alone that has not answered once; doubled with each further time."""
+
+PEER_QUIET_MAX_S = 30.0
+"""The longest such pause: a worker that restarts is back within seconds; one that is off is announced no more."""
+
+ROUND_TRIP_SHARE = 0.125
+"""The share of a new sample in the moving average of a peer's round trip, as TCP's (RFC 6298)."""
+
+USUAL_SHARE = 0.1
+"""The share of a new sample in the moving average of how long commands run here: about the last twenty count."""
+
+STEAL_IDLE_MIN_S = 0.01
+"""The first pause of an idle worker before it steals, the seed's: by then the broker has sent what it has."""
+
+STEAL_IDLE_MAX_S = 1.0
+"""The longest one, the seed's."""
+
+STEAL_HANG_UP_S = 1.0
+"""An answer that has not come by now will not: the socket is closed. Until then it is welcome, though late."""
+
+STEAL_CONFIRM_S = 2.0
+"""A victim takes back what was not accepted by now. It is longer than STEAL_HANG_UP_S: no answer comes after that."""
+
+STEAL_CANDIDATES = 64
+"""Leases that a victim looks at for one steal: sorting them by their inputs takes 0.1 ms."""
+
+STEAL_LONG_S = 1.0
+"""Actions that take longer are given one at a time: a steal takes a millisecond, and a wrong guess costs a second."""
+
+STEAL_HOPS = 8
+"""How often a lease goes from worker to worker. Halves of 256 leases are 1 after 8 steals."""
+
+GIVEN_REPORTS = 3
+"""Reports that the broker hears from a victim without revoking what a thief has accepted: then the thief is gone."""
+
+BROKER_SILENT_S = 7.0
+"""A worker that has heard nothing for so long looks for work by itself: a report is answered every 5 s."""
+
+INPUT_MASK_BYTES = 1 * KIB
+"""What a thief tells of the inputs that it has; see worker/input_mask.py."""
+
+INPUT_MASK_ACTIONS = 64
+"""Actions whose inputs it tells of, the latest: decoding them takes 3 ms, once, while it has nothing to do."""
+
+ADAPTIVE_SHARE = 0.3
+"""Below this share of successes the adaptive strategy goes to the most loaded peer: the seed's."""
+
+ADAPTIVE_WINDOW = 20
+"""The attempts that this share is of."""
+
+STEAL_SOCKETS = 16
+"""Sockets to peers that a worker keeps for its next steal from them: those it steals from in turn."""
+
+STEAL_MESSAGE_BYTES = 2 * MIB
+"""One message between workers: BATCH_BYTES of actions, or one action of a rare size; a larger one is not given."""

@@ -55,6 +55,7 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
     from zbuild.worker.machine_load import MachineLoad
     from zbuild.worker.platform import Platform
     from zbuild.worker.processes import Processes
+    from zbuild.worker.steal_settings import StealSettings
 
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
@@ -78,6 +79,8 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
         MachineLoad(cache_dir),
         IdleEviction(Evictor(blobs, 1 << 40, lambda _digest: False)),
         wakeup,
+        StealSettings(is_enabled=False),
+        (),
         None,
         Log(sys.stderr.buffer, time.time, LogFormat.LOGFMT, Level.WARNING),
     ).serve()

@@ -92,7 +92,7 @@ class Farm:
         directory.mkdir(parents=True, exist_ok=True)
         flags = ["--cache-dir", str(directory / "broker"), *broker_flags]
         if is_tcp:
-            flags += ["--port", "0", "--heartbeat-port", "0", "--blob-port", "0"]
+            flags += ["--port", "0", "--heartbeat-port", "0", "--announcement-port", "0", "--blob-port", "0"]
             flags += [] if any("--config" in flag for flag in broker_flags) else ["--no-beacon"]
         else:
             flags += ["--socket-dir", str(directory)]

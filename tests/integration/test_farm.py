@@ -205,7 +205,8 @@ def test_a_daemon_refuses_a_wrong_flag(tmp_path: Path, module: str) -> None:
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, farm: Farm) -> None:
     port = farm.endpoint.rpartition(":")[2]
-    flags = ["--port", port, "--heartbeat-port", "0", "--blob-port", "0", "--no-beacon", "--cache-dir", str(tmp_path)]
+    ports = ["--port", port, "--heartbeat-port", "0", "--announcement-port", "0", "--blob-port", "0"]
+    flags = [*ports, "--no-beacon", "--cache-dir", str(tmp_path)]
 
     run = finish(start_module("zbuild.cli.broker", *flags, cwd=tmp_path, env=client_environment()))
 

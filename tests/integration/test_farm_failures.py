@@ -19,7 +19,8 @@ from tests.integration.tree import Tree, client_environment, finish, start_modul
 from tests.live_processes import processes_naming
 from tests.polling import wait_until
 from zbuild.protocol.codec import encode, to_client
-from zbuild.protocol.messages import Hello, Refused, Role, Status, StatusRequest
+from zbuild.protocol.messages import Hello, Refused, Role
+from zbuild.protocol.status_messages import Status, StatusRequest
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja", "gcc")
 

@@ -20,6 +20,7 @@ from zbuild.model.action import ActionResult, ResultStatus
 from zbuild.protocol.messages import Acknowledge, LeaseId, Refused, Report
 from zbuild.testing.store import MemoryResults
 from zbuild.worker.core import WorkerCore
+from zbuild.worker.lease_book import LeaseBook
 
 
 def no_fencing(patch: pytest.MonkeyPatch) -> None:
@@ -87,15 +88,15 @@ def last_lease_not_told_of(patch: pytest.MonkeyPatch) -> None:
 
 
 def too_many_slots(patch: pytest.MonkeyPatch) -> None:
-    original = WorkerCore._start_next
+    original = LeaseBook.start_next
 
-    def start_next(self: WorkerCore) -> list[object]:
-        running, self._running = self._running, 0
+    def start_next(self: LeaseBook) -> list[object]:
+        running, self.running = self.running, 0
         effects = original(self)
-        self._running += running
+        self.running += running
         return list(effects)
 
-    patch.setattr(WorkerCore, "_start_next", start_next)
+    patch.setattr(LeaseBook, "start_next", start_next)
 
 
 def cancel_leaks(patch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ def result_reported_once(patch: pytest.MonkeyPatch) -> None:
     def finished(self: WorkerCore, outcomes: list[tuple[LeaseId, ActionResult]]) -> list[object]:
         effects = original(self, outcomes)
         for lease, _ in outcomes:
-            held = self._held.get(lease)
+            held = self._book.held.get(lease)
             if held is not None:
                 held.result = None
         return list(effects)

@@ -14,14 +14,19 @@ from zbuild.coordinator.health import HEALTH_TABLE, HealthEvent, HealthState
 from zbuild.errors import IllegalTransition
 from zbuild.fsm import TransitionTable
 from zbuild.worker.lease import LEASE_TABLE, LeaseEvent, LeaseState
+from zbuild.worker.thief import THIEF_TABLE, ThiefEvent, ThiefState
 
 TABLES: list[tuple[TransitionTable[Any, Any], type[enum.Enum], type[enum.Enum], int]] = [
     (ACTION_TABLE, ActionState, ActionEvent, 7),
     (HEALTH_TABLE, HealthState, HealthEvent, 10),
-    (LEASE_TABLE, LeaseState, LeaseEvent, 13),
+    (LEASE_TABLE, LeaseState, LeaseEvent, 16),
+    (THIEF_TABLE, ThiefState, ThiefEvent, 4),
     (JOB_TABLE, JobState, JobEvent, 8),
 ]
 """(table, its states, its events, how many rows it has)."""
+
+ENDLESS: list[TransitionTable[Any, Any]] = [HEALTH_TABLE, THIEF_TABLE]
+"""Those of what lives as long as the process."""
 
 NAMES = [table.name for table, *_ in TABLES]
 
@@ -43,8 +48,8 @@ def test_every_pair_is_a_row_or_illegal(
 
 @pytest.mark.parametrize(
     ("table", "states", "events", "rows"),
-    [each for each in TABLES if each[0] is not HEALTH_TABLE],
-    ids=[name for name in NAMES if name != HEALTH_TABLE.name],
+    [each for each in TABLES if each[0] not in ENDLESS],
+    ids=[table.name for table, *_ in TABLES if table not in ENDLESS],
 )
 def test_the_last_state_has_no_way_out_and_every_other_reaches_it(
     table: TransitionTable[Any, Any], states: type[enum.Enum], events: type[enum.Enum], rows: int
@@ -58,10 +63,17 @@ def test_the_last_state_has_no_way_out_and_every_other_reaches_it(
     assert {event for _, event in table.transitions} == set(events), "an event that nothing takes is none"
 
 
-def test_every_state_of_health_is_left_again_for_the_first() -> None:
-    """No worker is out of favour for good."""
-    reaches = {HealthState.HEALTHY}
-    for _ in HEALTH_TABLE.transitions:
-        reaches |= {state for (state, _), following in HEALTH_TABLE.transitions.items() if following in reaches}
-    assert reaches == set(HealthState)
-    assert {event for _, event in HEALTH_TABLE.transitions} == set(HealthEvent)
+@pytest.mark.parametrize(
+    ("table", "states", "events"),
+    [(HEALTH_TABLE, HealthState, HealthEvent), (THIEF_TABLE, ThiefState, ThiefEvent)],
+    ids=["health", "thief"],
+)
+def test_every_state_is_left_again_for_the_first(
+    table: TransitionTable[Any, Any], states: type[enum.Enum], events: type[enum.Enum]
+) -> None:
+    """No worker is out of favour for good, and none waits for a peer for good."""
+    reaches = {next(iter(states))}
+    for _ in table.transitions:
+        reaches |= {state for (state, _), following in table.transitions.items() if following in reaches}
+    assert reaches == set(states)
+    assert {event for _, event in table.transitions} == set(events)

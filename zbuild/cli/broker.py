@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zbuild.transport.beacon import BeaconResponder
 
 _HEARTBEAT_SOCKET = "heartbeats"
+_ANNOUNCEMENT_SOCKET = "announcements"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +33,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen at (default: 127.0.0.1; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="control port (default: 9000)")
     parser.add_argument("--heartbeat-port", type=int, help="heartbeat port (default: 9001)")
+    parser.add_argument("--announcement-port", type=int, help="announcement port (default: 9002)")
     parser.add_argument("--blob-port", type=int, help="blob port (default: 9003)")
     parser.add_argument("--max-workers", type=int, metavar="N", help="workers that may register (default: 1000)")
     parser.add_argument("--reassign-strategy", metavar="NAME", help="which worker gets an action (default: priority)")
     parser.add_argument("--no-beacon", dest="beacon", action="store_false", default=None, help="answer no discovery")
     parser.add_argument("--socket-dir", metavar="DIR", help="listen on Unix sockets in DIR and on no network")
     flags = parser.parse_args(arguments)
-    keys = ["host", "port", "heartbeat_port", "blob_port", "max_workers", "beacon", "reassign_strategy"]
+    keys = [
+        "host",
+        "port",
+        "heartbeat_port",
+        "announcement_port",
+        "blob_port",
+        "max_workers",
+        "beacon",
+        "reassign_strategy",
+    ]
     keys += ["cache_dir", "cache_bytes"]
     try:
         config = BrokerConfig.load(flags.config, {key: getattr(flags, key) for key in keys})
@@ -89,12 +100,20 @@ def _serve_control(
     from zbuild.storage.journal_file import JournalFile
     from zbuild.transport.loop import new_context
     from zbuild.transport.router import Router
-    from zbuild.transport.sockets import bound_endpoint, control_router, heartbeat_subscriber
+    from zbuild.transport.sockets import (
+        announcement_publisher,
+        bound_endpoint,
+        control_router,
+        heartbeat_subscriber,
+    )
 
     context = new_context()
     router = Router(control_router(context, _endpoint(config.host, config.port, socket_dir, CONTROL_SOCKET)))
     heartbeats = heartbeat_subscriber(
         context, _endpoint(config.host, config.heartbeat_port, socket_dir, _HEARTBEAT_SOCKET)
+    )
+    announcements = announcement_publisher(
+        context, _endpoint(config.host, config.announcement_port, socket_dir, _ANNOUNCEMENT_SOCKET)
     )
     cache = ActionCache(os.path.join(directory, "results.sqlite"))
     if cache.was_corrupt:
@@ -106,6 +125,7 @@ def _serve_control(
         blob_endpoint=_advertised(store.endpoint),
         heartbeat_endpoint=_advertised(bound_endpoint(heartbeats)),
         heartbeat_interval_s=config.heartbeat_interval_s,
+        announcement_endpoint=_advertised(bound_endpoint(announcements)),
     )
     journal = JournalKeeper(JournalFile(os.path.join(directory, "journal")), log)
     core = BrokerCore(
@@ -122,7 +142,7 @@ def _serve_control(
     beacon = _beacon(config, control, welcome.epoch)
     log.info("listening", control=control, blobs=store.endpoint, cache_dir=directory, beacon=beacon is not None)
     Readiness.from_environment(os.environ).ready()
-    Broker(core, results, journal, router, heartbeats, stops, store.lifeline, beacon, log).run()
+    Broker(core, results, journal, router, heartbeats, announcements, stops, store.lifeline, beacon, log).run()
     Readiness.from_environment(os.environ).stopping()
     context.term()
 
@@ -162,7 +182,7 @@ def _advertised(endpoint: str) -> str:
 
 
 def _remove_sockets(directory: str) -> None:
-    for name in (CONTROL_SOCKET, _HEARTBEAT_SOCKET, BLOBS):
+    for name in (CONTROL_SOCKET, _HEARTBEAT_SOCKET, _ANNOUNCEMENT_SOCKET, BLOBS):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name))
     with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from typing import Any
 from zbuild.config import ClientConfig
 from zbuild.errors import ExitCode, ZbuildError
 from zbuild.limits import MIB
-from zbuild.protocol.messages import Status, WorkerStatus
+from zbuild.protocol.status_messages import Status, WorkerStatus
 
 
 def main(arguments: list[str]) -> int:
@@ -56,6 +56,8 @@ def _as_object(status: Status) -> dict[str, Any]:
                 "disk": worker.disk_usage,
                 "platform": dict(worker.platform),
                 "properties": worker.properties,
+                "stolen": worker.stolen,
+                "given": worker.given,
             }
             for worker in status.workers
         ],
@@ -80,7 +82,8 @@ def _as_lines(status: Status) -> list[str]:
     ]
     if status.workers:
         lines.append(
-            f"{'WORKER':20} {'SLOTS':>5} {'HELD':>5} {'RUN':>4} {'CPU':>5} {'MEM':>5} {'SEEN':>6}  SANDBOX, LIMITS"
+            f"{'WORKER':20} {'SLOTS':>5} {'HELD':>5} {'RUN':>4} {'STOLEN':>6} {'GIVEN':>5} "
+            f"{'CPU':>5} {'MEM':>5} {'SEEN':>6}  SANDBOX, LIMITS"
         )
     lines += [_worker_line(worker) for worker in status.workers]
     lines += [f"{name}: {count}" for name, count in status.counters]
@@ -94,7 +97,8 @@ def _worker_line(worker: WorkerStatus) -> str:
     if worker.quarantined_s:
         state += f": in quarantine for {worker.quarantined_s:.0f} s"
     return (
-        f"{worker.name:20} {worker.slots:5} {worker.held:5} {worker.running:4} {_share(worker.cpu_usage):>5} "
+        f"{worker.name:20} {worker.slots:5} {worker.held:5} {worker.running:4} "
+        f"{worker.stolen:6} {worker.given:5} {_share(worker.cpu_usage):>5} "
         f"{_share(worker.memory_usage):>5} {worker.report_age_s:4.1f} s  {state}"
     )
 

@@ -29,7 +29,7 @@ from zbuild.ninja.disk import RealDisk
 from zbuild.ninja.edge import Edge
 from zbuild.ninja.node import Node
 from zbuild.ninja.target import find_targets
-from zbuild.protocol.messages import Status, WorkerStatus
+from zbuild.protocol.status_messages import Status, WorkerStatus
 from zbuild.transport.loop import Poller
 
 

@@ -12,6 +12,7 @@ from zbuild.cli import instruments
 from zbuild.cli.capability_flags import add_capability_flags, given_capabilities
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
 from zbuild.cli.farm_files import WORKER_LOCK
+from zbuild.cli.peer_address import peer_endpoints
 from zbuild.config import WorkerConfig, normalise_endpoint
 from zbuild.errors import ExitCode, LockHeld, StoreFailed, ZbuildError
 from zbuild.log import Log
@@ -27,9 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", help="how the worker is called in zbuild status (default: the host's name)")
     parser.add_argument("--lock", type=int, metavar="FD", help="inherited descriptor that locks the cache directory")
     parser.add_argument("--blob-directory", metavar="DIR", help="work in the directory of a store on this machine")
+    parser.add_argument(
+        "--no-work-stealing", dest="enable_work_stealing", action="store_false", default=None, help="keep to itself"
+    )
+    parser.add_argument("--strategy", metavar="NAME", help="whom to steal from (default: power-of-two)")
+    parser.add_argument("--listen-host", metavar="ADDRESS", help="where other workers reach this one")
+    parser.add_argument("--listen-port", type=int, metavar="PORT", help="the port for them (default: 9100)")
     add_capability_flags(parser, "ceiling: what an action gets at most")
     flags = parser.parse_args(arguments)
-    keys = ("coordinator", "parallelism", "sandbox", "name", "cache_dir", "cache_bytes")
+    keys = ["coordinator", "parallelism", "sandbox", "name", "cache_dir", "cache_bytes"]
+    keys += ["enable_work_stealing", "strategy", "listen_host", "listen_port"]
     try:
         overrides = {key: getattr(flags, key) for key in keys} | given_capabilities(flags)
         config = WorkerConfig.load(flags.config, overrides)
@@ -62,11 +70,13 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
         prctl.set_child_subreaper(1)
         spawner = start_spawner()
         instruments.install("worker", os.environ)
-        from zbuild.cli.worker_assembly import assemble
+        from zbuild.cli.worker_assembly import assemble, worker_id_in
 
-        agent = assemble(config, broker, directory, blob_directory, spawner, lifeline, log)
-        Readiness.from_environment(os.environ).ready()
-        agent.serve()
+        worker_id = worker_id_in(directory)
+        with peer_endpoints(config, broker, worker_id) as listen:
+            agent = assemble(config, broker, directory, blob_directory, spawner, worker_id, listen, lifeline, log)
+            Readiness.from_environment(os.environ).ready()
+            agent.serve()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Sequence
 
 import gevent
 import gevent.queue
@@ -40,6 +41,8 @@ from zbuild.worker.machine_load import MachineLoad
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
 from zbuild.worker.shared_blobs import SharedBlobs
+from zbuild.worker.steal_settings import StealSettings
+from zbuild.worker.steal_strategy import StealStrategy
 from zbuild.worker.surroundings import WorkerSurroundings
 
 
@@ -49,6 +52,8 @@ def assemble(
     directory: str,
     blob_directory: str | None,
     spawner: Spawner,
+    worker_id: int,
+    listen: Sequence[str],
     lifeline: int | None,
     log: Log,
 ) -> Agent:
@@ -57,6 +62,7 @@ def assemble(
     Args:
         directory: where the worker keeps its stages, its fingerprints and, as a rule, its blobs.
         blob_directory: the store's own blobs, when the worker may work in them.
+        listen: endpoints to answer peers at, the first that is free; none: it takes no part in stealing.
 
     Raises:
         SandboxUnavailable: the sandbox level of ``config`` is not to be had on this machine.
@@ -76,7 +82,6 @@ def assemble(
     toolchain = Toolchain(os.path.join(directory, "toolchain"))
     ceiling = ceiling_of(config)
     wakeup = Wakeup()
-    worker_id = _worker_id(os.path.join(directory, "worker-id"))
     fixed = {key: toolchain.evaluate_property(key) or "" for key in ("arch", "os")}
     fixed.update([worker_property(worker_id)])
     platform = Platform(toolchain, wakeup, fixed)
@@ -117,6 +122,8 @@ def assemble(
         MachineLoad(directory),
         None if blob_directory else IdleEviction(Evictor(blobs, config.cache_bytes, lambda _digest: False)),
         wakeup,
+        steal_settings_of(config),
+        listen,
         lifeline,
         log,
     )
@@ -138,6 +145,19 @@ def ceiling_of(config: WorkerConfig) -> Capabilities:
     """
     names = (field.name for field in msgspec.structs.fields(Capabilities))
     return capabilities_of({name: getattr(config, name) for name in names})
+
+
+def steal_settings_of(config: WorkerConfig) -> StealSettings:
+    """How a worker of these settings steals."""
+    return StealSettings(
+        is_enabled=config.enable_work_stealing,
+        strategy=StealStrategy(config.strategy),
+        timeout_s=config.steal_timeout_s,
+        retry_backoff_s=config.retry_backoff_s,
+        max_retries=config.max_retries,
+        min_local_queue=config.min_local_queue,
+        threshold=config.steal_threshold,
+    )
 
 
 def _check_level(level: SandboxLevel, system: SystemTree, directory: str) -> None:
@@ -178,8 +198,13 @@ def _slot(directory: str, number: int, blobs: BlobDirectory) -> Slot:
     return Slot(stage, f"{base}.stdout", f"{base}.stderr")
 
 
-def _worker_id(path: str) -> int:
-    """The id in the file at ``path``, drawn and written there the first time."""
+def worker_id_in(directory: str) -> int:
+    """The id in the file ``worker-id``, drawn and written there the first time.
+
+    Raises:
+        BadInput: the file does not hold one.
+    """
+    path = os.path.join(directory, "worker-id")
     try:
         with open(path, encoding="ascii") as file:
             return int(file.read(32), 16)

@@ -257,6 +257,7 @@ class Build:
             return
         self._summary.remote += 1
         self._summary.cache_hits += outcome.is_cached
+        self._summary.stolen += bool(outcome.stolen_from)
         self._summary.executed += not outcome.is_cached
         if outcome.exit_code:
             self._fail(outcome.key, outcome.stdout, outcome.error, outcome.exit_code, outcome.error_code)

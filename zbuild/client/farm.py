@@ -25,13 +25,12 @@ from zbuild.protocol.messages import (
     Hello,
     Keepalive,
     Refused,
-    Status,
-    StatusRequest,
     Submission,
     Submit,
     ToClient,
     Welcome,
 )
+from zbuild.protocol.status_messages import Status, StatusRequest
 
 
 class Connected(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ from zbuild.inputs.toolchain import Toolchain
 from zbuild.limits import BROKER_SILENCE_S, CONNECT_S, DAEMON_CHECK_S
 from zbuild.model.action import Priority
 from zbuild.model.capabilities import Capabilities
-from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role, Status
+from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role
+from zbuild.protocol.status_messages import Status
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.shared_transfer import SharedTransfer
 from zbuild.transport.loop import Poller

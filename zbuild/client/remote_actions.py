@@ -166,6 +166,7 @@ class RemoteActions:
         job.result = result = finished.result
         job.is_cached = finished.is_cached
         job.attempts += finished.attempts
+        job.stolen_from = finished.stolen_from
         if result.missing and job.upload_rounds < INPUT_UPLOAD_ROUNDS:
             job.upload_rounds += 1
             self._stored.difference_update(result.missing)
@@ -327,6 +328,7 @@ class RemoteActions:
             error_code=error_code,
             is_cached=job.is_cached,
             attempts=job.attempts,
+            stolen_from=job.stolen_from,
             rounds=job.input_rounds,
             undeclared=tuple(job.undeclared),
             suspected=tuple(job.suspected),

@@ -78,6 +78,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
         stdout, stderr: what the command printed, with the user's own paths; stdout is both when they were joined.
         error: why the farm could not run it; empty when the exit code is the command's own.
         attempts: leases that it took; 0 for a cache hit.
+        stolen_from: the worker that had its last lease before another one took it; empty: none.
         rounds: times that it was sent again with more inputs.
         undeclared: absolute user paths of files that a failure named, that are here and that were not sent at first.
         suspected: those that a last failure may have meant: of the same name, at another place.
@@ -91,6 +92,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
     error_code: int
     is_cached: bool
     attempts: int
+    stolen_from: str
     rounds: int
     undeclared: tuple[str, ...]
     suspected: tuple[str, ...]
@@ -121,6 +123,7 @@ class RemoteJob:
         self.undeclared: list[str] = []
         self.suspected: list[str] = []
         self.attempts = 0
+        self.stolen_from = ""
         self.is_cached = False
         self.result: ActionResult | None = None
         self.files = ResultFiles()

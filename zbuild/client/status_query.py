@@ -7,7 +7,8 @@ import time
 from zbuild.errors import FarmUnreachable, ProtocolError
 from zbuild.limits import STATUS_TIMEOUT_S
 from zbuild.protocol.codec import encode, to_client
-from zbuild.protocol.messages import UNKNOWN_PEER, Refused, Status, StatusRequest
+from zbuild.protocol.messages import UNKNOWN_PEER, Refused
+from zbuild.protocol.status_messages import Status, StatusRequest
 from zbuild.transport.loop import new_context
 from zbuild.transport.sockets import control_dealer
 

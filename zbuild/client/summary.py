@@ -20,7 +20,7 @@ class Summary:
         retried: attempts beyond the first, after the loss of a worker or a failure of the farm.
         undeclared: commands that needed files which their edges do not declare.
         restaged: times that an action was sent again because its failure named a further input.
-        stolen: actions that moved from one worker to another; 0 as long as workers do not steal.
+        stolen: actions that another worker ran than the one that the broker had given them to.
     """
 
     def __init__(self, sandbox: str) -> None:
@@ -49,6 +49,8 @@ class Summary:
             f"{self.local} local" + (f" ({reasons})" if reasons else ""),
             f"{self.retried} retried",
         ]
+        if self.stolen:
+            parts.append(f"{self.stolen} stolen")
         if self.restaged:
             parts.append(f"{self.restaged} sent again with more inputs")
         if self.undeclared:

@@ -11,7 +11,7 @@ from zbuild.digest import Digest
 from zbuild.errors import NoEligibleWorker, WorkerLost
 from zbuild.inputs.analysis import Remote
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
-from zbuild.protocol.messages import WorkerStatus
+from zbuild.protocol.status_messages import WorkerStatus
 
 RUNS = 2
 """Of each action."""

@@ -52,10 +52,12 @@ class Holding:
         worker_id, incarnation: the process that it was granted to, as the journal names it.
         peer: that process's routing id; empty from a restart of the broker until it has come back.
         grant_sequence: the sequence of the Lease message that carried the grant.
-        since_s: when it was granted.
+        since_s: when it was granted, or stolen.
+        hops: how often it has gone from worker to worker.
+        stolen_from: the name of the worker that it was granted to, when that has it no more.
     """
 
-    __slots__ = ("grant_sequence", "incarnation", "lease", "peer", "since_s", "worker_id")
+    __slots__ = ("grant_sequence", "hops", "incarnation", "lease", "peer", "since_s", "stolen_from", "worker_id")
 
     def __init__(self, lease: LeaseId, worker_id: int, incarnation: int, peer: bytes, since_s: float) -> None:
         self.lease = lease
@@ -64,6 +66,8 @@ class Holding:
         self.peer = peer
         self.grant_sequence = 0
         self.since_s = since_s
+        self.hops = 0
+        self.stolen_from = ""
 
 
 class ActionRecord:

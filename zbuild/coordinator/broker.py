@@ -13,10 +13,10 @@ from zbuild.limits import BROKER_TICK_S, COUNTERS_BYTES
 from zbuild.log import Log
 from zbuild.protocol.codec import encode, heartbeat, to_broker
 from zbuild.protocol.counters import decode_counters
-from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.effects import Note, Publish, Send
 from zbuild.protocol.messages import Refused, Shutdown
 from zbuild.transport.beacon import BeaconResponder
-from zbuild.transport.loop import Poller, Socket, drain
+from zbuild.transport.loop import Poller, Socket, drain, try_send
 from zbuild.transport.router import Router
 
 
@@ -26,6 +26,7 @@ class Broker:
     Args:
         router: the control channel.
         heartbeats: the SUB socket.
+        announcements: the PUB socket.
         stop_descriptors: descriptors that end the broker: a signal's wake-up, a parent's lifeline.
         store_lifeline: the store's counters come by it, a line at a time; it ends when the store has died.
     """
@@ -37,6 +38,7 @@ class Broker:
         journal: JournalKeeper,
         router: Router,
         heartbeats: Socket,
+        announcements: Socket,
         stop_descriptors: list[int],
         store_lifeline: socket.socket,
         beacon: BeaconResponder | None,
@@ -47,6 +49,7 @@ class Broker:
         self._journal = journal
         self._router = router
         self._heartbeats = heartbeats
+        self._announcements = announcements
         self._stop_descriptors = stop_descriptors
         self._store_lifeline = store_lifeline
         self._beacon = beacon
@@ -127,7 +130,7 @@ class Broker:
             except ProtocolError as error:
                 self._log.warning("bad_heartbeat", error=str(error))
 
-    def _perform(self, effects: list[Send | Note]) -> None:
+    def _perform(self, effects: list[Send | Note | Publish]) -> None:
         """Commit what was published, journal the leases, then tell of both: nothing is sent before it is kept.
 
         Results go first: between the two a crash leaves a lease of an action that the next life finds in the cache.
@@ -140,6 +143,8 @@ class Broker:
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(effect)
+            elif isinstance(effect, Publish):
+                try_send(self._announcements, [encode(effect.message)])
             else:
                 self._log.info(effect.event, **{name: str(value) for name, value in effect.fields})
 
@@ -159,5 +164,6 @@ class Broker:
             self._beacon.close()
         self._router.close()
         self._heartbeats.close()
+        self._announcements.close()
         self._results.close()
         self._journal.close()

@@ -8,6 +8,7 @@ from zbuild.coordinator.action_record import ActionState
 from zbuild.coordinator.farm_state import FarmState, ResultCache
 from zbuild.coordinator.journal import JournalRecord, JournalState
 from zbuild.coordinator.lifecycle import Lifecycle
+from zbuild.coordinator.peer_board import PeerBoard, is_reachable
 from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.coordinator.registry import ClientSession, WorkerSession
 from zbuild.coordinator.snapshot import snapshot
@@ -26,13 +27,14 @@ from zbuild.limits import (
     WORKER_PROPERTIES,
     WORKER_TAKEN_S,
 )
-from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.effects import Note, Publish, Send
 from zbuild.protocol.messages import (
     PROTOCOL_VERSION,
     UNKNOWN_PEER,
     Acknowledge,
     BuildState,
     Cancel,
+    Claim,
     Complete,
     Goodbye,
     HeartBeat,
@@ -43,13 +45,13 @@ from zbuild.protocol.messages import (
     Refused,
     Report,
     Role,
-    StatusRequest,
     Submit,
     ToBroker,
     Welcome,
 )
+from zbuild.protocol.status_messages import StatusRequest
 
-Effect = Send | Note
+Effect = Send | Note | Publish
 
 
 class BrokerCore:
@@ -76,6 +78,7 @@ class BrokerCore:
     ) -> None:
         self.farm = FarmState(welcome.epoch, results, former, strategy, now_s)
         self._lifecycle = Lifecycle(self.farm)
+        self._board = PeerBoard(welcome.epoch, now_s)
         self._welcome = welcome
         self._worker_timeout_s = worker_timeout_s
         self._max_workers = max_workers
@@ -158,6 +161,8 @@ class BrokerCore:
                 self._lose_client(client.peer, f"silent for {CLIENT_TIMEOUT_S:g} s")
         self._lifecycle.bring_back()
         self._copy_stragglers()
+        for announcement in self._board.due(self.farm.registry.workers.values(), now_s):
+            self.farm.outbox.publish(announcement)
 
     def take_journal(self) -> list[JournalRecord]:
         """What has happened since the last call, to be written down before any effect is performed."""
@@ -201,6 +206,7 @@ class BrokerCore:
         self.farm.registry.add_worker(worker)
         self.farm.counters["workers_joined"] += 1
         self.farm.outbox.note("worker_joined", name=worker.name, worker=worker.worker_id, slots=worker.slots)
+        self._board.worker_came(now_s)
         self._lifecycle.placement.worker_changed(worker)
         self._lifecycle.bring_back()
 
@@ -210,6 +216,9 @@ class BrokerCore:
             return Refused(code=VersionMismatch.code, message=text)
         if hello.role is Role.WORKER and (hello.slots < 1 or hello.queue_limit < 1 or hello.worker_id < 1):
             text = f"worker {hello.name}: slots, queue limit and worker id must be 1 or more"
+            return Refused(code=BadInput.code, message=text)
+        if hello.steal_endpoint and not is_reachable(hello.steal_endpoint):
+            text = f"worker {hello.name}: no peer can reach {hello.steal_endpoint[:100]!r}"
             return Refused(code=BadInput.code, message=text)
         is_new = peer not in self.farm.registry.workers and peer not in self.farm.registry.clients
         earlier = self.farm.registry.session_of(hello.worker_id) if hello.role is Role.WORKER else None
@@ -247,6 +256,9 @@ class BrokerCore:
             case Complete():
                 taken = [outcome.lease for outcome in message.outcomes if self._lifecycle.complete(worker, outcome)]
                 self._acknowledge(worker, tuple(taken))
+            case Claim():
+                for stolen in message.leases:
+                    self._lifecycle.claim(worker, stolen)
             case Report():
                 worker.silence.reported(self.farm.now_s)
                 worker.health.strained(is_strained=False)

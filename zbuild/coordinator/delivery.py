@@ -11,8 +11,9 @@ from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import BATCH_ACTIONS, BATCH_BYTES
 from zbuild.model.action import result_bytes
 from zbuild.protocol.batches import batches
-from zbuild.protocol.effects import Note, Send
+from zbuild.protocol.effects import Note, Publish, Send
 from zbuild.protocol.messages import Finished, FinishedAction, Grant, Lease, LeaseId, Message, Revoke
+from zbuild.protocol.steal_messages import Announcement
 
 
 class Outbox:
@@ -20,7 +21,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._lease_messages = 0
-        self._effects: list[Send | Note] = []
+        self._effects: list[Send | Note | Publish] = []
         self._grants: dict[bytes, _GrantBatch] = {}
         self._finished: dict[tuple[bytes, int], list[FinishedAction]] = {}
         self._revoked: dict[bytes, list[LeaseId]] = {}
@@ -31,6 +32,9 @@ class Outbox:
     def note(self, event: str, **fields: object) -> None:
         self._effects.append(Note(event, tuple(fields.items())))
 
+    def publish(self, message: Announcement) -> None:
+        self._effects.append(Publish(message))
+
     def grant(self, worker: WorkerSession, lease: LeaseId, record: ActionRecord) -> int:
         """Add a grant; the answer is the sequence of the Lease message that will carry it."""
         batch = self._grants.get(worker.peer)
@@ -40,7 +44,7 @@ class Outbox:
             self._lease_messages += 1
             worker.grant_sequence = self._lease_messages
             batch = self._grants[worker.peer] = _GrantBatch(worker.peer, worker.grant_sequence)
-        batch.add(Grant(lease, record.body, record.priority, record.weight_s))
+        batch.add(Grant(lease, record.body, record.priority, record.weight_s, record.expected_s))
         return batch.sequence
 
     def finished(self, peer: bytes, build: int, action: FinishedAction) -> None:
@@ -56,7 +60,7 @@ class Outbox:
         for key in [key for key in self._finished if key[0] == peer]:
             del self._finished[key]
 
-    def drain(self) -> list[Send | Note]:
+    def drain(self) -> list[Send | Note | Publish]:
         """Everything since the last call. Grants go before the revocations that may name them."""
         effects = self._effects
         effects.extend(batch.to_send() for batch in self._grants.values())

@@ -74,7 +74,7 @@ class FarmState:
         for action, record in self.actions.items():
             if record.attempt:
                 leases = tuple(
-                    Granted(holding.lease, holding.worker_id, holding.incarnation)
+                    Granted(holding.lease, holding.worker_id, holding.incarnation, holding.hops)
                     for holding in record.holdings.values()
                 )
                 state.apply(Standing(action, record.attempt, leases, tuple(record.losses)))

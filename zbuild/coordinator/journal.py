@@ -26,11 +26,15 @@ class Loss(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A lease was granted to a process of a worker."""
+    """A lease was granted to a process of a worker, or was stolen by it from the one that had it.
+
+    ``hops``: how often it has gone from worker to worker.
+    """
 
     lease: LeaseId
     worker_id: int
     incarnation: int
+    hops: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -85,7 +89,7 @@ class JournalState:
         match record:
             case Granted():
                 entry = self.actions.setdefault(record.lease.action, JournaledAction())
-                entry.attempt = record.lease.attempt
+                entry.attempt = max(entry.attempt, record.lease.attempt)
                 entry.leases[record.lease.attempt] = record
             case Ended():
                 entry = self.actions.setdefault(record.lease.action, JournaledAction())

@@ -15,8 +15,16 @@ from zbuild.coordinator.submission import checked_header
 from zbuild.coordinator.verdict import BLAMELESS_CODES, verdict_on
 from zbuild.errors import BadInput, BlobMissing, StoreFailed, WorkerLost
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, RESULT_BYTES
-from zbuild.model.action import ActionId, ActionResult, ResultStatus, is_too_large
-from zbuild.protocol.messages import Acknowledge, FinishedAction, LeaseId, Outcome, Report, Submission
+from zbuild.model.action import ActionResult, ResultStatus, is_too_large
+from zbuild.protocol.messages import (
+    Acknowledge,
+    FinishedAction,
+    LeaseId,
+    Outcome,
+    Report,
+    StolenLease,
+    Submission,
+)
 
 
 class Lifecycle:
@@ -36,13 +44,13 @@ class Lifecycle:
         try:
             header = checked_header(submission, priority, self._farm.scheduler.queued)
         except BadInput as error:
-            self._answer(waiter, submission.action, _failure(error.code, str(error)), is_cached=False, attempts=0)
+            self._answer(waiter, FinishedAction(submission.action, _failure(error.code, str(error)), False, 0))
             return
         if header.is_shareable:
             cached = self._farm.results.get(submission.action)
             if cached is not None:
                 self._farm.counters["cache_hits"] += 1
-                self._answer(waiter, submission.action, cached, is_cached=True, attempts=0)
+                self._answer(waiter, FinishedAction(submission.action, cached, True, 0))
                 return
             self._farm.counters["cache_misses"] += 1
         record = ActionRecord(
@@ -95,6 +103,8 @@ class Lifecycle:
 
     def complete(self, worker: WorkerSession, outcome: Outcome) -> bool:
         """Take a result, or drop a fenced one. False: it is kept for its client, and the worker keeps it, too."""
+        if outcome.hops:
+            self.claim(worker, StolenLease(outcome.lease, outcome.hops))
         record = self._farm.actions.get(outcome.lease.action)
         holding = record.held_under(outcome.lease, worker.peer) if record is not None else None
         if record is None or holding is None:
@@ -123,6 +133,41 @@ class Lifecycle:
             self._accept(record, holding, worker, result)
         return True
 
+    def claim(self, worker: WorkerSession, stolen: StolenLease) -> None:
+        """``worker`` has a lease from another worker: it is the holder now, unless the lease is fenced or has gone on.
+
+        Each theft counts one hop, so that claims which come in another order than the thefts move nothing back.
+        """
+        lease = stolen.lease
+        record = self._farm.actions.get(lease.action)
+        if record is None:
+            moved = self._farm.recovery.moved(stolen, worker)
+            if moved is not None:
+                self._farm.journal.append(moved)
+            elif not self._farm.recovery.is_kept(lease, worker):
+                self._farm.outbox.revoke(worker.peer, lease)
+            return
+        if record.held_under(lease, worker.peer) is not None:
+            return
+        holding = record.holdings.get(lease.attempt)
+        is_good = holding is not None and holding.lease == lease and stolen.hops > holding.hops
+        if holding is None or not is_good or record.holding_of(worker.peer) is not None:
+            self._farm.counters["claims_refused"] += 1
+            self._farm.outbox.revoke(worker.peer, lease)
+            return
+        victim = self._farm.registry.workers.get(holding.peer)
+        if victim is not None:
+            holding.stolen_from = holding.stolen_from or victim.name
+            victim.held.discard(record.action)
+            self._farm.outbox.revoke(holding.peer, lease)
+        holding.peer, holding.worker_id, holding.incarnation = worker.peer, worker.worker_id, worker.incarnation
+        holding.hops, holding.grant_sequence, holding.since_s = stolen.hops, 0, self._farm.now_s
+        worker.held.add(record.action)
+        if all(each.peer for each in record.holdings.values()):
+            self._farm.recovery.unheld.discard(record.action)
+        self._farm.journal.append(Granted(lease, worker.worker_id, worker.incarnation, stolen.hops))
+        self._farm.counters["leases_stolen"] += 1
+
     def _accept(self, record: ActionRecord, holding: Holding, worker: WorkerSession, result: ActionResult) -> None:
         absent = self._farm.results.absent(result.blobs())
         if absent:
@@ -137,7 +182,7 @@ class Lifecycle:
                 self._farm.counters["cache_write_failed"] += 1
                 self._farm.outbox.note("cache_write_failed", action=record.action.hex(), error=str(error))
         self._farm.counters["executed"] += 1
-        self._finish(record, result)
+        self._finish(record, result, stolen_from=holding.stolen_from)
 
     def _compare_with_published(self, worker: WorkerSession, outcome: Outcome) -> None:
         """A second run of an action should have made the same; the first result stays whatever it made."""
@@ -193,10 +238,11 @@ class Lifecycle:
         record.apply(ActionEvent.LOSE)
         self.placement.enqueue(record)
 
-    def _finish(self, record: ActionRecord, result: ActionResult) -> None:
+    def _finish(self, record: ActionRecord, result: ActionResult, *, stolen_from: str = "") -> None:
         self._forget(record, ActionEvent.FINISH)
         for waiter in sorted(record.waiters):
-            self._answer(waiter, record.action, result, is_cached=False, attempts=record.attempt)
+            answer = FinishedAction(record.action, result, False, record.attempt, stolen_from)
+            self._answer(waiter, answer)
 
     def _forget(self, record: ActionRecord, event: ActionEvent) -> None:
         """The action is over, and whoever still runs it is told to stop."""
@@ -215,17 +261,15 @@ class Lifecycle:
             self._farm.journal.append(Over(record.action))
         del self._farm.actions[record.action]
 
-    def _answer(
-        self, waiter: Waiter, action: ActionId, result: ActionResult, *, is_cached: bool, attempts: int
-    ) -> None:
+    def _answer(self, waiter: Waiter, finished: FinishedAction) -> None:
         peer, build = waiter
         client = self._farm.registry.clients.get(peer)
         if client is None:
             return
         awaited = client.builds.get(build)
         if awaited is not None:
-            awaited.discard(action)
-        self._farm.outbox.finished(peer, build, FinishedAction(action, result, is_cached, attempts))
+            awaited.discard(finished.action)
+        self._farm.outbox.finished(peer, build, finished)
 
     def cancel(self, client: ClientSession, build: int) -> None:
         for action in sorted(client.builds.pop(build, ())):
@@ -238,7 +282,7 @@ class Lifecycle:
             if record.state is not ActionState.QUEUED:
                 continue
             cancelled = ActionResult(status=ResultStatus.CANCELLED, message="the build gave it up")
-            self._answer(waiter, action, cancelled, is_cached=False, attempts=record.attempt)
+            self._answer(waiter, FinishedAction(action, cancelled, False, record.attempt))
             self._leave(record, waiter)
 
     def _leave(self, record: ActionRecord, waiter: Waiter) -> None:

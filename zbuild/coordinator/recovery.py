@@ -7,7 +7,7 @@ from zbuild.coordinator.journal import Granted, JournaledAction, JournalState, O
 from zbuild.coordinator.registry import Registry, WorkerSession
 from zbuild.limits import RECOVERY_S
 from zbuild.model.action import ActionId
-from zbuild.protocol.messages import LeaseId, Outcome
+from zbuild.protocol.messages import LeaseId, Outcome, StolenLease
 
 
 class Former:
@@ -53,7 +53,9 @@ class Recovery:
         record.attempt = former.journaled.attempt
         record.losses = list(former.journaled.losses)
         for attempt, granted in former.journaled.leases.items():
-            record.holdings[attempt] = Holding(granted.lease, granted.worker_id, granted.incarnation, b"", now_s)
+            holding = Holding(granted.lease, granted.worker_id, granted.incarnation, b"", now_s)
+            holding.hops = granted.hops
+            record.holdings[attempt] = holding
         if record.holdings:
             self.unheld.add(record.action)
         return former.outcomes
@@ -62,6 +64,16 @@ class Recovery:
         """Whether ``worker`` is right to hold ``lease`` of an action that no client has named yet."""
         former = self.former.get(lease.action)
         return former is not None and former.granted(lease, worker) is not None
+
+    def moved(self, stolen: StolenLease, worker: WorkerSession) -> Granted | None:
+        """``worker`` has stolen a lease of an action that no client has named yet; None: not a good one."""
+        former = self.former.get(stolen.lease.action)
+        granted = former.journaled.leases.get(stolen.lease.attempt) if former is not None else None
+        if former is None or granted is None or granted.lease != stolen.lease or stolen.hops <= granted.hops:
+            return None
+        moved = Granted(stolen.lease, worker.worker_id, worker.incarnation, stolen.hops)
+        former.journaled.leases[stolen.lease.attempt] = moved
+        return moved
 
     def stash(self, outcome: Outcome, worker: WorkerSession) -> bool:
         """Keep a result for the client that has not come back yet; False when the lease is not good."""

@@ -44,6 +44,7 @@ class WorkerSession:
         self.sandbox = hello.sandbox
         self.ceiling = hello.ceiling
         self.limits = hello.limits
+        self.steal_endpoint = hello.steal_endpoint
         self.health = health
         self.silence = SilenceDetector(timeout_s, now_s)
         self.platform = dict(hello.platform)
@@ -63,6 +64,19 @@ class WorkerSession:
     def load(self) -> float:
         """Leases per slot."""
         return len(self.held) / self.slots
+
+    @property
+    def queue_depth(self) -> int:
+        """Leases that wait at it for a slot, by our own books."""
+        return max(0, len(self.held) - self.slots)
+
+    @property
+    def load_factor(self) -> float:
+        """0.0 to 1.0; as the worker tells it, and by the same weights of our own books before it has."""
+        if self.heartbeat is not None:
+            return self.heartbeat.load_factor
+        room = max(1, self.queue_limit - self.slots)
+        return 0.7 * min(1.0, self.queue_depth / room) + 0.3 * min(1.0, self.load)
 
     @property
     def is_open(self) -> bool:

@@ -19,15 +19,13 @@ from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import PLATFORM_CLASSES, PREFETCH_S, STALE_ENTRIES, UNKNOWN_DURATION_S
 from zbuild.model.action import ActionHeader
 from zbuild.model.capabilities import Capabilities
+from zbuild.protocol.messages import EVALUABLE_PREFIXES
 
 ClassKey = tuple[str, tuple[tuple[str, str], ...], Capabilities]
 """(sandbox level, required properties, capabilities)."""
 
 QueueEntry = tuple[int, float, int, ActionRecord]
 """(-priority, -weight_s, arrival, record). It is current while the record is QUEUED and has that arrival."""
-
-EVALUABLE_PREFIXES = ("tool:", "file:")
-"""Properties whose value a worker computes when asked. Every other one is part of its Hello."""
 
 
 def class_key(header: ActionHeader) -> ClassKey:

@@ -9,7 +9,7 @@ from zbuild.coordinator.farm_state import FarmState
 from zbuild.coordinator.health import HealthState
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import CONTROL_MESSAGE_BYTES, STATUS_WORKER_BYTES
-from zbuild.protocol.messages import Status, WorkerStatus
+from zbuild.protocol.status_messages import Status, WorkerStatus
 
 _FIELD_CHARS = 64
 """Of the name and the sandbox of a worker: the longest name that DNS has for a host, and one more."""
@@ -60,6 +60,8 @@ def _worker_status(worker: WorkerSession, now_s: float, room_bytes: int) -> Work
         disk_usage=heartbeat.disk_usage if heartbeat else -1.0,
         platform=_fitting(sorted(worker.platform.items()), room_bytes),
         properties=len(worker.platform),
+        stolen=worker.counters.get("steal_actions", 0),
+        given=worker.counters.get("steal_given", 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Bytes to messages and back. The only place that encodes or decodes a control message."""
+"""Bytes to messages and back. The only place that encodes or decodes a message that is not about blobs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from zbuild.errors import ProtocolError
 from zbuild.limits import CONTROL_MESSAGE_BYTES
 from zbuild.model.action import UNDECODABLE
 from zbuild.protocol.messages import HeartBeat, Message, ToBroker, ToClient, ToWorker
+from zbuild.protocol.steal_messages import Announcement, StealAnswer, StealQuestion
 
 T = TypeVar("T")
+
+Encodable = Message | StealQuestion | StealAnswer | Announcement
+"""Every message that is not about blobs."""
 
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Encodable) -> bytes:
     """One frame.
 
     Raises:
@@ -53,3 +57,6 @@ to_broker: Decoder[ToBroker] = Decoder(ToBroker)
 to_client: Decoder[ToClient] = Decoder(ToClient)
 to_worker: Decoder[ToWorker] = Decoder(ToWorker)
 heartbeat: Decoder[HeartBeat] = Decoder(HeartBeat)
+announcement: Decoder[Announcement] = Decoder(Announcement)
+to_victim: Decoder[StealQuestion] = Decoder(StealQuestion)
+to_thief: Decoder[StealAnswer] = Decoder(StealAnswer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from zbuild.protocol.messages import Message
+from zbuild.protocol.steal_messages import Announcement
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -12,6 +13,12 @@ class Send(msgspec.Struct, frozen=True):
 
     message: Message
     peer: bytes = b""
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Publish an announcement to all workers."""
+
+    message: Announcement
 
 
 class Note(msgspec.Struct, frozen=True):

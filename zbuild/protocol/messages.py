@@ -1,4 +1,4 @@
-"""Every message of the control channel and of the heartbeats.
+"""Every message of the control channel and of the heartbeats. steal_messages.py has those between workers.
 
 On the wire a message is a msgpack array whose first element is its MessageType. Numbers 0 to 10
 are the seed's; the rest continue them. Each docstring says: sender -> receiver, when, and what
@@ -13,34 +13,11 @@ import msgspec
 
 from zbuild.model.action import ActionId, ActionResult
 from zbuild.model.capabilities import Capabilities
+from zbuild.protocol.message_type import MessageType
+from zbuild.protocol.status_messages import Status, StatusRequest
 
 PROTOCOL_VERSION = 1
 """The seed's ``ProtocolVersion.V1``. Peers of another version are refused at Hello."""
-
-
-class MessageType(enum.IntEnum):
-    """The first element of every message."""
-
-    REGISTRATION = 0
-    ACTION_REQUEST = 1
-    ACTION_RESULT = 2
-    HEARTBEAT = 3
-    SHUTDOWN = 6
-    WORK_REQUEST = 7
-    WELCOME = 16
-    REFUSED = 17
-    LEASE = 18
-    REVOKE = 19
-    ACKNOWLEDGE = 20
-    QUERY_PROPERTIES = 21
-    PROPERTIES = 22
-    FINISHED = 23
-    CANCEL = 24
-    KEEPALIVE = 25
-    BUILD_STATE = 26
-    STATUS_REQUEST = 27
-    STATUS = 28
-    GOODBYE = 29
 
 
 class Role(enum.IntEnum):
@@ -55,6 +32,7 @@ class WorkerState(enum.IntEnum):
 
     IDLE = 0
     EXECUTING = 1
+    STEALING = 2
     DRAINING = 5
 
 
@@ -79,6 +57,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(
         platform: (name, value) of the properties known at start.
         ceiling: what a worker grants to an action at most.
         limits: how a worker enforces them, for people: ``cgroup v2``.
+        steal_endpoint: where a worker answers its peers; empty: it takes no part in stealing.
     """
 
     protocol_version: int
@@ -92,6 +71,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(
     platform: tuple[tuple[str, str], ...] = ()
     ceiling: Capabilities = Capabilities()
     limits: str = ""
+    steal_endpoint: str = ""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.WELCOME)):
@@ -101,6 +81,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=in
         epoch: the life of the broker. Leases of an earlier one are void.
         blob_endpoint: where the store listens; a host of ``*`` stands for the broker's own.
         heartbeat_endpoint: where heartbeats are published to.
+        announcement_endpoint: where the broker publishes who is there; empty: nowhere.
     """
 
     protocol_version: int
@@ -108,6 +89,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=in
     blob_endpoint: str
     heartbeat_endpoint: str
     heartbeat_interval_s: float
+    announcement_endpoint: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.REFUSED)):
@@ -149,12 +131,17 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int
 
 
 class FinishedAction(msgspec.Struct, frozen=True, array_like=True):
-    """One action of a Finished. ``attempts`` is 0 when the result came from the cache."""
+    """One action of a Finished. ``attempts`` is 0 when the result came from the cache.
+
+    Attributes:
+        stolen_from: the worker that the broker had given it to, if another one ran it; empty: the same.
+    """
 
     action: ActionId
     result: ActionResult
     is_cached: bool
     attempts: int
+    stolen_from: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.FINISHED)):
@@ -201,12 +188,19 @@ class BuildState(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):
-    """One lease of a Lease message, with the action it is for."""
+    """One lease of a Lease message or of a StealResponse, with the action it is for.
+
+    Attributes:
+        weight_s, expected_s: see Submission.
+        hops: how often the lease has gone from worker to worker.
+    """
 
     lease: LeaseId
     body: bytes
     priority: int
     weight_s: float
+    expected_s: float = 0.0
+    hops: int = 0
 
 
 class Lease(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.LEASE)):
@@ -248,10 +242,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """The end of one lease."""
+    """The end of one lease. ``hops``: as in StolenLease, so that it is a claim, too; 0 for one that was not stolen."""
 
     lease: LeaseId
     result: ActionResult
+    hops: int = 0
 
 
 class Complete(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.ACTION_RESULT)):
@@ -261,6 +256,23 @@ class Complete(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=i
     """
 
     outcomes: tuple[Outcome, ...]
+
+
+class StolenLease(msgspec.Struct, frozen=True, array_like=True):
+    """One lease of a Claim. ``hops``: how often it has gone from worker to worker by now, at least once."""
+
+    lease: LeaseId
+    hops: int
+
+
+class Claim(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.CLAIM)):
+    """worker -> broker, when it has stolen leases, and before each report while it holds them.
+
+    The broker takes the sender for their holder, and revokes them where they were; those that are fenced, or that
+    have gone further since, it revokes here. Losing it costs one report interval.
+    """
+
+    leases: tuple[StolenLease, ...]
 
 
 class Acknowledge(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.ACKNOWLEDGE)):
@@ -297,6 +309,9 @@ class Properties(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag
     values: tuple[tuple[str, str], ...]
 
 
+EVALUABLE_PREFIXES = ("tool:", "file:")
+"""Properties whose value a worker computes when asked. Every other one is part of its Hello."""
+
 PROPERTY_ERROR = "error: "
 """Begins the value of a property that a worker has failed to find out. No action can require it."""
 
@@ -305,6 +320,9 @@ class HeartBeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=
     """worker -> broker over PUB/SUB, every 5 s, below 1 KB: absolute state, the latest wins.
 
     It renews no lease. Losing it costs the freshness of a figure.
+
+    Attributes:
+        load_factor: 0.0 to 1.0, as the seed weighs it: 0.7 of the queue's share of its room, 0.3 of the slots' use.
     """
 
     worker_id: int
@@ -316,6 +334,7 @@ class HeartBeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=
     cpu_usage: float
     memory_usage: float
     disk_usage: float
+    load_factor: float = 0.0
 
 
 class Shutdown(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.SHUTDOWN)):
@@ -324,62 +343,11 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=i
     reason: str
 
 
-class StatusRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.STATUS_REQUEST)):
-    """client -> broker, for ``zbuild status``. Losing it costs the client its time-out."""
-
-
-class WorkerStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One worker of a Status. Ages in seconds; usages from 0.0 to 1.0, or -1.0 when no heartbeat has come.
-
-    Attributes:
-        health: a HealthState; quarantined_s is how long nothing is granted to a failed worker, else 0.0.
-        platform: the first (name, value) of its properties; what does not fit a message is left out.
-        properties: how many it has told of.
-    """
-
-    worker_id: int
-    name: str
-    slots: int
-    held: int
-    running: int
-    sandbox: str
-    limits: str
-    is_draining: bool
-    report_age_s: float
-    health: str
-    quarantined_s: float
-    cpu_usage: float
-    memory_usage: float
-    disk_usage: float
-    platform: tuple[tuple[str, str], ...]
-    properties: int
-
-
-class Status(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.STATUS)):
-    """broker -> client, in answer to StatusRequest. Losing it costs the client its time-out.
-
-    Attributes:
-        counters: (name, count) of everything that the broker counts, sorted by name. Those of its parts begin with
-            ``control_`` (its socket), ``results_`` (the action cache) and ``store_``; those that begin with ``worker_``
-            are the sums over the workers that are connected.
-    """
-
-    epoch: int
-    uptime_s: float
-    workers: tuple[WorkerStatus, ...]
-    clients: int
-    queued: int
-    leased: int
-    cache_entries: int
-    store_free_bytes: int
-    counters: tuple[tuple[str, int], ...]
-
-
 class Goodbye(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.GOODBYE)):
     """client or worker -> broker, last. Losing it costs the time-out of the session."""
 
 
-ToBroker = Hello | Submit | Cancel | Keepalive | Report | Complete | Properties | StatusRequest | Goodbye
+ToBroker = Hello | Submit | Cancel | Keepalive | Report | Complete | Claim | Properties | StatusRequest | Goodbye
 ToClient = Welcome | Refused | Finished | BuildState | Status
 ToWorker = Welcome | Refused | Lease | Revoke | Acknowledge | QueryProperties | Shutdown
 Message = ToBroker | Finished | BuildState | Status | ToWorker | HeartBeat

@@ -6,6 +6,7 @@ from collections import Counter
 
 from zbuild.coordinator.action_record import ActionState, Waiter
 from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.registry import WorkerSession
 from zbuild.coordinator.scheduler import PlatformClass, class_key, is_current
 from zbuild.limits import STALE_ENTRIES
 from zbuild.model.action import ActionId
@@ -28,8 +29,8 @@ def check_books(farm: FarmState) -> None:
 def _check_leases(farm: FarmState) -> None:
     held: set[tuple[ActionId, bytes]] = set()
     for peer, worker in farm.registry.workers.items():
-        if len(worker.held) > worker.queue_limit:
-            raise Violation(f"worker {worker.name} was granted {len(worker.held)} leases, more than its limit")
+        if len(worker.held) > worker.queue_limit and _granted(farm, worker) > worker.queue_limit:
+            raise Violation(f"worker {worker.name} was granted {_granted(farm, worker)} leases, more than its limit")
         held.update((action, peer) for action in worker.held)
         if worker.asked.keys() & worker.platform.keys():
             raise Violation(f"worker {worker.name} is still being asked for what it has told")
@@ -53,6 +54,12 @@ def _check_leases(farm: FarmState) -> None:
         raise Violation("on a worker's list without being leased to it", action)
     if leased != farm.scheduler.leased:
         raise Violation("the scheduler's counts of leases of each build are wrong")
+
+
+def _granted(farm: FarmState, worker: WorkerSession) -> int:
+    """Leases that this life of the broker has granted it: not those it has stolen, or was found with."""
+    holdings = (farm.actions[action].holding_of(worker.peer) for action in worker.held)
+    return sum(each is not None and each.hops == 0 and each.lease.epoch == farm.epoch for each in holdings)
 
 
 def _check_queues(farm: FarmState) -> None:

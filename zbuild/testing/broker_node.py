@@ -9,7 +9,7 @@ from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.errors import ProtocolError
 from zbuild.limits import BROKER_TICK_S
 from zbuild.protocol.codec import encode, to_broker
-from zbuild.protocol.effects import Send
+from zbuild.protocol.effects import Publish, Send
 from zbuild.protocol.messages import PROTOCOL_VERSION, Shutdown, Welcome
 from zbuild.testing.journal import MemoryJournal
 from zbuild.testing.network import Network
@@ -133,5 +133,9 @@ class BrokerNode:
                 data = encode(effect.message)
                 self._world.tell("broker", "sends", effect, data)
                 self.network.send_to_peer(effect.peer, data)
+            elif isinstance(effect, Publish):
+                data = encode(effect.message)
+                self._world.tell("broker", "publishes", effect, data)
+                self.network.publish(data)
             else:
                 self._world.tell("broker", effect.event, effect.fields, repr(effect.fields).encode())

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zbuild.coordinator.action_record import ActionRecord
+from zbuild.coordinator.action_record import ActionRecord, Holding
 from zbuild.coordinator.core import BrokerCore
+from zbuild.coordinator.journal import Granted
 from zbuild.errors import NoEligibleWorker, WorkerIdTaken, ZbuildError
 from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S
 from zbuild.model.action import ActionId, ResultStatus
-from zbuild.protocol.effects import Note, Send
-from zbuild.protocol.messages import Complete, Finished, FinishedAction, Lease, LeaseId, Outcome, Submit, ToBroker
+from zbuild.protocol.effects import Note, Publish, Send
+from zbuild.protocol.messages import (
+    Claim,
+    Complete,
+    Finished,
+    FinishedAction,
+    Lease,
+    LeaseId,
+    Outcome,
+    StolenLease,
+    Submit,
+    ToBroker,
+)
 from zbuild.testing.broker_books import check_books
 from zbuild.testing.journal import MemoryJournal
 from zbuild.testing.store import MemoryResults
@@ -54,6 +66,10 @@ class Checker:
         self._departed_s: dict[int, float] = {}
         self._judged: list[_Judged] = []
         self._claimed: set[ActionId] = set()
+        self._given: set[tuple[LeaseId, int, int]] = set()
+        self._claims: list[StolenLease] = []
+        self._claimant = b""
+        self._ran: dict[LeaseId, str] = {}
 
     def broker_started(self, core: BrokerCore, journal: MemoryJournal) -> None:
         """A broker begins a life, with what its journal says of the one before."""
@@ -70,6 +86,9 @@ class Checker:
         """Judge the outcomes of a message that the broker is about to take."""
         self._judged = []
         self._claimed = set()
+        self._claims, self._claimant = [], peer
+        if isinstance(message, Claim):
+            self._claims = list(message.leases)
         if isinstance(message, Submit):
             former = self._core.farm.recovery.former
             for submission in message.actions:
@@ -78,11 +97,16 @@ class Checker:
         if isinstance(message, Complete):
             for outcome in message.outcomes:
                 record = self._core.farm.actions.get(outcome.lease.action)
+                if outcome.hops:
+                    self._note_claim(StolenLease(outcome.lease, outcome.hops), peer)
                 is_current = record is not None and self._is_current(outcome.lease, peer, record)
                 self._judged.append(_Judged(outcome, record, is_current=is_current))
 
     def after(self) -> None:
         """Compare what the broker did about them with the judgement."""
+        for stolen in self._claims:
+            if self._holder(stolen.lease) == self._claimant:
+                self._note_claim(stolen, self._claimant)
         current = {judged.outcome.lease.action: judged for judged in self._judged if judged.is_current}
         for judged in self._judged:
             action, result = judged.outcome.lease.action, judged.outcome.result
@@ -102,7 +126,7 @@ class Checker:
             if published.status is not ResultStatus.SUCCESS or self._results.absent(published.blobs()):
                 raise Violation("published without being a success whose blobs are all there", action)
 
-    def dispatched(self, effects: Iterable[Send | Note], now_s: float) -> None:
+    def dispatched(self, effects: Iterable[Send | Note | Publish], now_s: float) -> None:
         """Note the leases that the broker grants, and what it tells its clients."""
         for effect in effects:
             message = effect.message if isinstance(effect, Send) else None
@@ -138,6 +162,16 @@ class Checker:
         if core.active_actions != runs:
             raise Violation(f"{name} runs {runs} actions and thinks that it runs {core.active_actions}")
 
+    def gave(self, lease: LeaseId, hops: int, thief: int) -> None:
+        """A victim has put a lease into its answer to a thief."""
+        self._given.add((lease, hops, thief))
+
+    def runs(self, name: str, lease: LeaseId) -> None:
+        """A worker begins to run a lease. Without faults nobody else has, stolen or not."""
+        if not self.has_faults and lease in self._ran:
+            raise Violation(f"run by {self._ran[lease]} and by {name} under one lease", lease.action)
+        self._ran[lease] = name
+
     def discarded(self, name: str, lease: LeaseId, prepared: set[LeaseId]) -> None:
         """Only what was prepared, and has not begun, is discarded."""
         if lease not in prepared:
@@ -166,6 +200,43 @@ class Checker:
             case _:
                 raise Violation(f"failed without a fault: {result.message}", action.action)
 
+    def _holder(self, lease: LeaseId) -> bytes | None:
+        """The routing id of whom the broker takes for the holder of a lease; None for nobody."""
+        farm = self._core.farm
+        record, former = farm.actions.get(lease.action), farm.recovery.former.get(lease.action)
+        if record is not None:
+            holding = record.holdings.get(lease.attempt)
+            return holding.peer if holding is not None and holding.lease == lease else None
+        granted = former.journaled.leases.get(lease.attempt) if former is not None else None
+        worker = farm.registry.session_of(granted.worker_id) if granted is not None else None
+        is_same = granted is not None and granted.lease == lease and worker is not None and worker.is_process(granted)
+        return worker.peer if is_same and worker is not None else None
+
+    def _note_claim(self, stolen: StolenLease, peer: bytes) -> None:
+        """Whoever claims a lease has been given it by a worker that had it."""
+        if self._granted.get(stolen.lease.action, {}).get(stolen.lease) == peer:
+            return
+        worker = self._core.farm.registry.workers.get(peer)
+        if worker is None or stolen.lease not in self._granted.get(stolen.lease.action, {}):
+            return
+        if (stolen.lease, stolen.hops, worker.worker_id) not in self._given:
+            raise Violation(f"moved to {worker.name}, which nobody has given it", stolen.lease.action)
+        if not self._can_run(worker.worker_id, stolen.lease.action):
+            raise Violation(f"stolen by {worker.name}, which lacks a property", stolen.lease.action)
+        if self._holder(stolen.lease) == peer or stolen.hops > self._hops(stolen.lease):
+            self._granted[stolen.lease.action][stolen.lease] = peer
+
+    def _hops(self, lease: LeaseId) -> int:
+        """How far the broker knows a lease to have gone; -1 for one that it does not know."""
+        farm = self._core.farm
+        record, former = farm.actions.get(lease.action), farm.recovery.former.get(lease.action)
+        found: Holding | Granted | None = None
+        if record is not None:
+            found = record.holdings.get(lease.attempt)
+        elif former is not None:
+            found = former.journaled.leases.get(lease.attempt)
+        return found.hops if found is not None else -1
+
     def _is_current(self, lease: LeaseId, peer: bytes, record: ActionRecord) -> bool:
         """By our own list of grants to this peer; the record's list only says which of them were ended since."""
         holding = record.holdings.get(lease.attempt)
@@ -183,6 +254,7 @@ class Checker:
             if len(record.losses) >= bound and len(record.holdings) == 1:
                 raise Violation(f"granted after {len(record.losses)} lost attempts of {bound}", lease.action)
         self._granted.setdefault(lease.action, {})[lease] = peer
+        self._ran.pop(lease, None)  # one that was granted before, to an action that is over
         worker = self._core.farm.registry.workers.get(peer)
         if worker is not None and not self._can_run(worker.worker_id, lease.action):
             raise Violation(f"granted to {worker.name}, which lacks a property", lease.action)

@@ -21,6 +21,7 @@ class ClientNode:
     Args:
         wanted: positions in ``workload``, ascending, each with all that it depends on.
         keeps_going: what ``-k 0`` means; without it the first failure ends the build.
+        estimate: what the client expects an action to take, as a share of what it does.
 
     Attributes:
         ended_s: when the build ended; None before.
@@ -37,6 +38,7 @@ class ClientNode:
         number: int,
         priority: int,
         keeps_going: bool,
+        estimate: float,
     ) -> None:
         self.name = f"c{number}"
         self.ended_s: float | None = None
@@ -49,6 +51,7 @@ class ClientNode:
         self._number = number
         self._priority = priority
         self._keeps_going = keeps_going
+        self._estimate = estimate
         self._world = world
         self._network = network
         self._workload = workload
@@ -168,4 +171,5 @@ class ClientNode:
         self._submitted.add(action.action)
         for digest in action.inputs:
             self._world.store.add(digest)
-        self.core.submit(Submission(action.action, action.body, weight_s=action.run_s, expected_s=action.run_s))
+        expected_s = action.run_s * self._estimate
+        self.core.submit(Submission(action.action, action.body, weight_s=action.run_s, expected_s=expected_s))

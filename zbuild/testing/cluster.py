@@ -21,6 +21,8 @@ from zbuild.testing.violation import Violation
 from zbuild.testing.worker_node import WorkerNode
 from zbuild.testing.workload import COMPILER, LIBRARY, ModelledAction, draw_workload
 from zbuild.testing.world import World
+from zbuild.worker.steal_settings import StealSettings
+from zbuild.worker.steal_strategy import StealStrategy
 
 RECOVERY_S = (
     2 * (WORKER_TIMEOUT_S + CLIENT_TIMEOUT_S) + 4 * (REPORT_INTERVAL_S + KEEPALIVE_INTERVAL_S) + 2 * SPIKES_S[-1]
@@ -35,6 +37,12 @@ What was sent before the last fault was over may be late in both directions, and
 
 SKEW_S = 7200.0
 """How far the clocks of two nodes may be apart: an hour either way. No node shows less than 0, as no machine does."""
+
+TOO_SHORT = 0.01
+"""What some clients take for the duration of their actions, so that workers get long queues."""
+
+GATHERING_S = 20.0
+"""How long it takes in some farms until all workers are there. Those that come first have all the work by then."""
 
 SLOWEST = 4.0
 """A slow worker takes this many times as long."""
@@ -90,6 +98,13 @@ class Simulation:
                 *(f"c{number}" for number in range(1, 5)),
             ):
                 self._world.skew_s[name] = random.uniform(0.0, SKEW_S)
+        self._estimate = random.choice((1.0, TOO_SHORT))
+        self._gathering_s = random.choice((1.0, GATHERING_S))
+        steals = StealSettings(
+            is_enabled=random.random() < 0.9,
+            strategy=random.choice(list(StealStrategy)),
+            threshold=random.choice((0.25, 0.5, 1.0)),
+        )
         self._workers = [
             WorkerNode(
                 self._world,
@@ -100,6 +115,7 @@ class Simulation:
                 platform=platform,
                 slowness=random.choice((1.0, 1.0, 1.0, SLOWEST)),
                 flakiness=self.plan.flakiness,
+                steals=steals,
             )
             for number, platform in enumerate(platforms, 1)
         ]
@@ -118,7 +134,7 @@ class Simulation:
         self._network.weather = self.plan.weather
         self._broker.start()
         for worker in self._workers:
-            world.clock.call_later(self._random.uniform(0.0, 1.0), worker.start)
+            world.clock.call_later(self._random.uniform(0.0, self._gathering_s), worker.start)
         for client in self._clients:
             world.clock.call_later(self._random.uniform(0.0, 0.3) * self.plan.until_s, client.start)
         for fault in self.plan.faults:
@@ -287,6 +303,7 @@ class Simulation:
             number=number,
             priority=int(self._random.choice(list(Priority))),
             keeps_going=self._random.random() < 0.8,
+            estimate=self._estimate,
         )
 
 

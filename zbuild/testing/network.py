@@ -48,6 +48,7 @@ class Link:
         self.deliver = deliver
         self.is_up = network.is_broker_up
         self.is_closed = False
+        self.subscriber: Callable[[bytes], None] | None = None
         self.connection = 0
         self.held_until_s = {True: 0.0, False: 0.0}
         self.waiting: list[bytes] = []
@@ -60,6 +61,14 @@ class Link:
             self._network.transmit(self, data, is_upward=True)
         else:
             self.waiting.append(data)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A worker that answers its peers. ``answer``: takes a question, gives the answer at once, as REP must."""
+
+    link: Link
+    answer: Callable[[bytes], bytes]
 
 
 class Network:
@@ -81,6 +90,7 @@ class Network:
         self.weather = CALM
         self.is_broker_up = True
         self.links: dict[bytes, Link] = {}
+        self.answering: dict[str, Answering] = {}
         self._clock = clock
         self._random = random
         self._story = story
@@ -118,6 +128,42 @@ class Network:
         if weather is CALM or random.random() >= weather.reorder:
             arrival_s = link.last_arrival_s[is_upward] = max(arrival_s, link.last_arrival_s[is_upward])
         self._schedule(link, data, is_upward, arrival_s - self._clock.now_s)
+
+    def publish(self, data: bytes) -> None:
+        """From the broker, over PUB/SUB, to every peer that is connected."""
+        for link in list(self.links.values()):
+            if link.is_up and not link.is_closed and link.subscriber is not None:
+                for delay_s in self._peer_delays([link]):
+                    self._clock.call_later(delay_s, partial(link.subscriber, data))
+
+    def ask(self, link: Link, endpoint: str, data: bytes, take: Callable[[bytes], None]) -> None:
+        """From one worker to the one that answers at ``endpoint``, and the answer back to ``take``.
+
+        Either may be lost, come twice or late; a link that is held keeps what its worker says to its peers, too.
+        """
+        for delay_s in self._peer_delays([link]):
+            self._clock.call_later(delay_s, partial(self._put_question, link, endpoint, data, take))
+
+    def _put_question(self, link: Link, endpoint: str, data: bytes, take: Callable[[bytes], None]) -> None:
+        answering = self.answering.get(endpoint)
+        if answering is not None and not answering.link.is_closed:
+            answer = answering.answer(data)
+            for delay_s in self._peer_delays([answering.link, link]):
+                self._clock.call_later(delay_s, partial(take, answer))
+
+    def _peer_delays(self, links: list[Link]) -> list[float]:
+        """When each copy of one message arrives; none for a lost one."""
+        weather, random = self.weather, self._random
+        held_s = max(0.0, *(until_s - self._clock.now_s for link in links for until_s in link.held_until_s.values()))
+        delays = [held_s + random.uniform(*LATENCY_S)]
+        if weather is not CALM:
+            if random.random() < weather.drop:
+                return []
+            if random.random() < weather.spike:
+                delays[0] += random.uniform(0.0, weather.spike_s)
+            if random.random() < weather.duplicate:
+                delays.append(delays[0] + random.uniform(0.0, 1.0))
+        return delays
 
     def hold(self, link: Link, until_s: float, directions: tuple[bool, ...] = (True, False)) -> None:
         """A partition that nobody sees: what is sent from now on arrives after it.

@@ -9,14 +9,16 @@ import msgspec
 
 from zbuild.errors import BlobMissing, SandboxFailed
 from zbuild.model.action import ActionId, ActionResult, ResultStatus
-from zbuild.protocol.codec import encode, to_worker
+from zbuild.protocol.codec import announcement, encode, to_thief, to_victim, to_worker
 from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import PROTOCOL_VERSION, Grant, Hello, LeaseId, Role
-from zbuild.testing.network import Link, Network
+from zbuild.protocol.steal_messages import StealResponse
+from zbuild.testing.network import Answering, Link, Network
 from zbuild.testing.workload import ModelledAction
 from zbuild.testing.world import World
 from zbuild.worker.core import WorkerCore
-from zbuild.worker.effects import Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
+from zbuild.worker.effects import Ask, Discard, Evaluate, HangUp, Kill, Prepare, Start, Stop, WorkerEffect
+from zbuild.worker.steal_settings import StealSettings
 
 COLLECT_S = (0.001, 0.1)
 """From the end of a command to the end of its run: its outputs are collected and uploaded."""
@@ -32,6 +34,7 @@ class WorkerNode:
         platform: the properties of its machine; those with a prefix are told only when asked for.
         slowness: what every run's modelled time is multiplied by.
         flakiness: how likely a run fails for want of the sandbox.
+        steals: how it steals.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class WorkerNode:
         platform: dict[str, str],
         slowness: float,
         flakiness: float,
+        steals: StealSettings,
     ) -> None:
         self.name = f"w{worker_id}"
         self.worker_id = worker_id
@@ -60,6 +64,9 @@ class WorkerNode:
         self._workload = workload
         self._slowness = slowness
         self._flakiness = flakiness
+        self._steals = steals
+        self._endpoint = f"tcp://{self.name}:9100"
+        self._sockets: dict[str, int] = {}
         self._life = 0
         self._timer_s = float("inf")
         self._prepared: set[LeaseId] = set()
@@ -86,10 +93,13 @@ class WorkerNode:
             queue_limit=self.slots + 8,
             sandbox="hermetic",
             platform=(("os", "linux"),),
+            steal_endpoint=self._endpoint,
         )
         self._timer_s = float("inf")
-        self.core = WorkerCore(hello, self._now_s())
+        self.core = WorkerCore(hello, self._steals, self._world.random, self._now_s())
         self.link = self._network.connect(self.name, partial(self._receive, self._life))
+        self.link.subscriber = partial(self._announced, self._life)
+        self._network.answering[self._endpoint] = Answering(self.link, self._answer)
         self._world.tell(self.name, "starts", self.link.peer)
         self._wake(self._life)
 
@@ -104,6 +114,7 @@ class WorkerNode:
             platform=self.platform,
             slowness=self._slowness,
             flakiness=self._flakiness,
+            steals=self._steals,
         )
 
     def crash(self, *, is_seen: bool) -> None:
@@ -127,6 +138,30 @@ class WorkerNode:
     def _receive(self, life: int, data: bytes) -> None:
         if life == self._life:
             self._perform(self.core.receive(to_worker.decode(data), self._now_s()))
+            self._arm()
+
+    def _announced(self, life: int, data: bytes) -> None:
+        if life == self._life:
+            self.core.announced(announcement.decode(data), self._now_s())
+            self._arm()
+
+    def _answer(self, data: bytes) -> bytes:
+        question = to_victim.decode(data)
+        self._world.tell(self.name, "is asked", question, data)
+        answer, effects = self.core.requested(question, self._now_s())
+        if isinstance(answer, StealResponse):
+            for grant in answer.grants:
+                self._world.tell(self.name, "gives", (grant.lease, answer.thief), grant.lease.action)
+                self._world.checker.gave(grant.lease, grant.hops, answer.thief)
+        self._perform(effects)
+        self._arm()
+        return encode(answer)
+
+    def _answered(self, life: int, endpoint: str, socket: int, data: bytes) -> None:
+        if life == self._life and self._sockets.get(endpoint, 0) == socket:
+            answer = to_thief.decode(data)
+            self._world.tell(self.name, "is answered", answer, data)
+            self._perform(self.core.answered(endpoint, answer, self._now_s()))
             self._arm()
 
     def _wake(self, life: int) -> None:
@@ -160,6 +195,13 @@ class WorkerNode:
                     self._world.clock.call_later(KILL_S, partial(self._command_ends, self._life, effect.lease))
                 case Evaluate():
                     self._evaluate(effect.names)
+                case Ask():
+                    data = encode(effect.message)
+                    self._world.tell(self.name, "asks", effect, data)
+                    take = partial(self._answered, self._life, effect.endpoint, self._sockets.get(effect.endpoint, 0))
+                    self._network.ask(self.link, effect.endpoint, data, take)
+                case HangUp():
+                    self._sockets[effect.endpoint] = self._sockets.get(effect.endpoint, 0) + 1
                 case Note():
                     self._world.tell(self.name, effect.event)
                 case Stop():
@@ -173,6 +215,7 @@ class WorkerNode:
     def _start_run(self, grant: Grant) -> None:
         action = self._workload[grant.lease.action]
         self._world.tell(self.name, "runs", grant.lease, grant.lease.action)
+        self._world.checker.runs(self.name, grant.lease)
         self._prepared.discard(grant.lease)
         self.runs[grant.lease] = None
         missing = [digest for digest in action.inputs if digest not in self._world.store]
@@ -186,7 +229,7 @@ class WorkerNode:
             return
         del self.runs[lease]
         self._collecting.add(lease)
-        self._perform(self.core.exited(lease))
+        self._perform(self.core.exited(lease, self._workload[lease.action].run_s))
         collect_s = self._world.random.uniform(*COLLECT_S)
         self._world.clock.call_later(collect_s, partial(self._run_ends, self._life, lease))
 
@@ -227,5 +270,5 @@ class WorkerNode:
 
     def _evaluated(self, life: int, values: dict[str, str]) -> None:
         if life == self._life:
-            self._perform(self.core.evaluated(values))
+            self._perform(self.core.evaluated(values, self._now_s()))
             self._arm()

@@ -9,6 +9,7 @@ import zmq
 
 from zbuild.errors import FarmUnreachable
 from zbuild.limits import (
+    ANNOUNCEMENT_BYTES,
     BLOB_MESSAGE_BYTES,
     CONTROL_MESSAGE_BYTES,
     HEARTBEAT_BYTES,
@@ -17,6 +18,7 @@ from zbuild.limits import (
     SOCKET_HIGH_WATER_MARK,
     SOCKET_LINGER_MS,
     SOCKET_TIMEOUT_MS,
+    STEAL_MESSAGE_BYTES,
 )
 from zbuild.transport.loop import Context, Socket
 
@@ -56,6 +58,35 @@ def heartbeat_subscriber(context: Context, endpoint: str) -> Socket:
     socket = _socket(context, zmq.SUB, HEARTBEAT_BYTES)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
     return _bound(socket, endpoint)
+
+
+def announcement_publisher(context: Context, endpoint: str) -> Socket:
+    """The broker's end of the announcements, bound."""
+    return _bound(_socket(context, zmq.PUB, ANNOUNCEMENT_BYTES), endpoint)
+
+
+def announcement_subscriber(context: Context, endpoint: str) -> Socket:
+    """A worker's end of the announcements, connecting and subscribed to everything."""
+    socket = _socket(context, zmq.SUB, ANNOUNCEMENT_BYTES)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    return _connected(socket, endpoint)
+
+
+def steal_reply(context: Context, endpoint: str) -> Socket:
+    """A victim's end of a steal, bound."""
+    return _bound(_socket(context, zmq.REP, STEAL_MESSAGE_BYTES), endpoint)
+
+
+def steal_request(context: Context, endpoint: str) -> Socket:
+    """A thief's end of its steals from one victim, connecting.
+
+    REQ_CORRELATE lets no answer of an earlier question through, REQ_RELAXED lets the next one be asked all the same.
+    """
+    socket = _socket(context, zmq.REQ, STEAL_MESSAGE_BYTES)
+    socket.setsockopt(zmq.REQ_CORRELATE, 1)
+    socket.setsockopt(zmq.REQ_RELAXED, 1)
+    socket.setsockopt(zmq.LINGER, 0)
+    return _connected(socket, endpoint)
 
 
 def heartbeat_publisher(context: Context, endpoint: str) -> Socket:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
 from typing import Protocol
 
 import gevent
+import msgspec
 
 from zbuild.errors import ProtocolError, SandboxFailed, StoreFailed, ZbuildError
 from zbuild.limits import EVICTION_IDLE_S
@@ -21,10 +23,12 @@ from zbuild.transport.loop import Socket, descriptor_of, drain, has_input, new_c
 from zbuild.transport.sockets import blob_dealer, control_dealer, heartbeat_publisher, peer_endpoint
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.core import WorkerCore
-from zbuild.worker.effects import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
+from zbuild.worker.effects import Ask, Connect, Discard, Evaluate, HangUp, Kill, Prepare, Start, Stop, WorkerEffect
 from zbuild.worker.machine_load import MachineLoad
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
+from zbuild.worker.steal_link import StealLink
+from zbuild.worker.steal_settings import StealSettings
 
 
 class Attempt(Protocol):
@@ -57,6 +61,8 @@ class Agent:
         broker: the broker's control endpoint.
         executor: what runs the actions.
         eviction: of the worker's own blobs; None when it has none.
+        steals: how it steals.
+        listen: endpoints to answer peers at, the first that is free; none: it takes no part in stealing.
         lifeline: a descriptor; when it becomes readable the worker ends at once, with all it runs.
     """
 
@@ -71,10 +77,15 @@ class Agent:
         load: MachineLoad,
         eviction: IdleEviction | None,
         wakeup: Wakeup,
+        steals: StealSettings,
+        listen: Sequence[str],
         lifeline: int | None,
         log: Log,
     ) -> None:
-        self._core = WorkerCore(hello, time.monotonic())
+        self._context = new_context()
+        self._steal_link = StealLink(self._context, wakeup, listen)
+        hello = msgspec.structs.replace(hello, steal_endpoint=self._steal_link.endpoint)
+        self._core = WorkerCore(hello, steals, Random(), time.monotonic())
         self._hello = hello
         self._broker = broker
         self._executor = executor
@@ -87,7 +98,6 @@ class Agent:
         self._wakeup = wakeup
         self._lifeline = lifeline
         self._log = log
-        self._context = new_context()
         self._control = control_dealer(self._context, broker)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
@@ -97,7 +107,7 @@ class Agent:
         self._next_heartbeat_s = 0.0
         self._heartbeat_sequence = 0
         self._prepared: dict[LeaseId, gevent.Greenlet[[], Attempt]] = {}
-        self._exited: list[LeaseId] = []
+        self._exited: list[tuple[LeaseId, float]] = []
         self._spawn_ids: dict[LeaseId, int] = {}
         self._killed: set[LeaseId] = set()
         self._finished: list[tuple[LeaseId, ActionResult]] = []
@@ -139,7 +149,7 @@ class Agent:
         self._receive_blobs()
         self._receive_exits()
         while self._exited:
-            self._perform(self._core.exited(self._exited.pop(0)))
+            self._perform(self._core.exited(*self._exited.pop(0)))
         if self._finished:
             finished, self._finished = self._finished, []
             self._perform(self._core.finished(finished))
@@ -148,10 +158,11 @@ class Agent:
             errors = sum(value.startswith(PROPERTY_ERROR) for value in news.values())
             if errors:
                 self._core.counters["property_errors"] += errors
-            self._perform(self._core.evaluated(news))
+            self._perform(self._core.evaluated(news, now_s))
         if self._is_drain_requested:
             self._perform(self._core.drain(now_s))
-        self._perform(self._core.tick(now_s))
+        self._perform(self._steal_link.serve(self._core))
+        self._perform(self._core.tick(time.monotonic()))
         self._send_blobs(now_s)
         self._send_heartbeat(now_s)
         self._evict(now_s)
@@ -167,6 +178,7 @@ class Agent:
             or self._platform.news
             or (self._eviction is not None and self._eviction.is_under_way)
             or has_input(self._control)
+            or self._steal_link.has_input()
             or (self._blobs is not None and has_input(self._blobs))
         )
 
@@ -238,6 +250,7 @@ class Agent:
             cpu_usage=usage.cpu,
             memory_usage=usage.memory,
             disk_usage=usage.disk,
+            load_factor=self._core.load_factor,
         )
         try_send(self._heartbeats, [encode(message)])
 
@@ -257,6 +270,10 @@ class Agent:
                     self._kill(effect.lease)
                 case Connect():
                     self._connect(effect.welcome)
+                case Ask():
+                    self._steal_link.ask(effect)
+                case HangUp():
+                    self._steal_link.hang_up(effect.endpoint)
                 case Evaluate():
                     gevent.spawn(self._platform.evaluate, effect.names)
                 case Note():
@@ -281,11 +298,12 @@ class Agent:
             self._spawn_ids[lease] = spawn_id
 
         attempt = self._prepare(grant) if prepared is None else prepared.get()
+        began_s = time.monotonic()
         if lease not in self._killed:
             attempt.run(started)
         self._spawn_ids.pop(lease, None)
         self._killed.discard(lease)
-        self._exited.append(lease)
+        self._exited.append((lease, time.monotonic() - began_s))
         self._wakeup.set()
         result = attempt.collect()
         self._finished.append((lease, result))
@@ -312,6 +330,8 @@ class Agent:
         heartbeat_endpoint = peer_endpoint(welcome.heartbeat_endpoint, self._broker)
         self._heartbeats = heartbeat_publisher(self._context, heartbeat_endpoint)
         self._heartbeat_interval_s = welcome.heartbeat_interval_s
+        if welcome.announcement_endpoint:
+            self._steal_link.subscribe(peer_endpoint(welcome.announcement_endpoint, self._broker))
 
     def _disconnect(self) -> None:
         if self._blobs is not None:
@@ -325,6 +345,7 @@ class Agent:
 
     def _close(self) -> None:
         self._disconnect()
+        self._steal_link.close()
         self._wakeup.close()
         self._control.close()
         self._context.term()

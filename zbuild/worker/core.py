@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import Counter, deque
+from collections import Counter
 
 from zbuild.errors import BadInput, ProtocolError, VersionMismatch, WorkerIdTaken, ZbuildError
 from zbuild.limits import (
+    BATCH_ACTIONS,
+    BROKER_SILENT_S,
     DRAIN_REPORTS,
     DRAIN_S,
     PROPERTY_QUERY_NAMES,
@@ -22,6 +23,7 @@ from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import (
     UNKNOWN_PEER,
     Acknowledge,
+    Claim,
     Complete,
     Goodbye,
     Hello,
@@ -34,35 +36,46 @@ from zbuild.protocol.messages import (
     Report,
     Revoke,
     Shutdown,
+    StolenLease,
     ToWorker,
     Welcome,
     WorkerState,
 )
-from zbuild.worker.effects import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
-from zbuild.worker.lease import LEASE_TABLE, HeldLease, LeaseEvent, LeaseState
+from zbuild.protocol.steal_messages import Announcement, StealAnswer, StealQuestion
+from zbuild.worker.effects import Connect, Evaluate, Kill, Stop, WorkerEffect
+from zbuild.worker.lease import HeldLease, LeaseEvent, LeaseState
+from zbuild.worker.lease_book import LeaseBook
+from zbuild.worker.steal_settings import StealSettings
+from zbuild.worker.steal_strategy import Chance
+from zbuild.worker.stealing import Stealing
 
 _GIVEN_BACK = ActionResult(status=ResultStatus.CANCELLED, message="the worker drains")
 
 
 class WorkerCore:
-    """One worker. Each method returns what the shell must do, in order."""
+    """One worker. Each method returns what the shell must do, in order.
 
-    def __init__(self, hello: Hello, now_s: float) -> None:
+    Args:
+        chance: what steals are drawn from.
+        blob_endpoint: where the worker serves blobs to its peers; empty: nowhere.
+    """
+
+    def __init__(
+        self, hello: Hello, settings: StealSettings, chance: Chance, now_s: float, blob_endpoint: str = ""
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self.epoch = 0
         self._hello = hello
         self._platform = dict(hello.platform)
-        self._held: dict[LeaseId, HeldLease] = {}
-        self._queue: list[tuple[int, float, int, LeaseId]] = []
-        self._ahead: deque[LeaseId] = deque()
-        self._arrivals = 0
-        self._running = 0
+        self._book = LeaseBook(hello.slots, hello.queue_limit)
+        self.stealing = Stealing(hello, self._book, self._platform, settings, chance, self.counters, blob_endpoint)
         self._sequence = 0
         self._is_welcome = False
         self._is_draining = False
         self._is_stopped = False
         self._next_report_s = now_s
         self._unheard_reports = 0
+        self._heard_s = now_s
         self._taken_since_s: float | None = None
         self._drain_ends_s = math.inf
 
@@ -70,24 +83,31 @@ class WorkerCore:
     def state(self) -> WorkerState:
         if self._is_draining:
             return WorkerState.DRAINING
-        return WorkerState.EXECUTING if self._running else WorkerState.IDLE
+        if self._book.running:
+            return WorkerState.EXECUTING
+        return WorkerState.STEALING if self.stealing.is_asking else WorkerState.IDLE
 
     @property
     def active_actions(self) -> int:
-        return self._running
+        return self._book.running
 
     @property
     def held_leases(self) -> int:
-        """Leases that wait, run, or have a result that is not acknowledged."""
-        return len(self._held)
+        """Leases that wait, run, are at a thief, or have a result that is not acknowledged."""
+        return len(self._book.held)
 
     @property
     def queue_depth(self) -> int:
-        return sum(held.state is LeaseState.QUEUED for held in self._held.values())
+        return self._book.queued
+
+    @property
+    def load_factor(self) -> float:
+        return self._book.load_factor
 
     def receive(self, message: ToWorker, now_s: float) -> list[WorkerEffect]:
         """Take in one decoded message of the broker."""
         self._unheard_reports = 0
+        self._heard_s = now_s
         match message:
             case Welcome():
                 return self._welcomed(message, now_s)
@@ -97,7 +117,7 @@ class WorkerCore:
                 return self._granted(message)
             case Revoke():
                 revoked = [effect for lease in message.leases for effect in self._revoked(lease)]
-                return [*revoked, *self._start_next(), *self._stop_if_drained()]
+                return [*revoked, *self._book.start_next(), *self._stop_if_drained()]
             case Acknowledge():
                 self._sequence = max(self._sequence, message.sequence)
                 for lease in message.leases:
@@ -109,32 +129,49 @@ class WorkerCore:
                 self._is_welcome = False
                 return [Note("broker_stopping", (("reason", message.reason),))]
 
-    def exited(self, lease: LeaseId) -> list[WorkerEffect]:
-        """The command of a lease has ended: its slot is free while its outputs are collected."""
-        held = self._held[lease]
-        self._apply(held, LeaseEvent.EXIT)
-        self._free_slot(held)
-        return self._start_next()
+    def requested(self, question: StealQuestion, now_s: float) -> tuple[StealAnswer, list[WorkerEffect]]:
+        """A peer asks: what to answer it, at once, and what else to do."""
+        return self.stealing.requested(question, now_s)
+
+    def answered(self, endpoint: str, answer: StealAnswer, now_s: float) -> list[WorkerEffect]:
+        """The peer that answers at ``endpoint`` has answered."""
+        return self._with_claims(self.stealing.answered(endpoint, answer, now_s))
+
+    def announced(self, announcement: Announcement, now_s: float) -> None:
+        """The broker has published who is there, or who has work."""
+        self._heard_s = now_s
+        self.stealing.announced(announcement, now_s)
+
+    def exited(self, lease: LeaseId, run_s: float = 0.0) -> list[WorkerEffect]:
+        """The command of a lease has ended after ``run_s``: its slot is free while its outputs are collected."""
+        held = self._book.held[lease]
+        self._book.apply(held, LeaseEvent.EXIT)
+        self._book.free_slot(held)
+        self.stealing.ran(run_s)
+        return self._book.start_next()
 
     def finished(self, outcomes: list[tuple[LeaseId, ActionResult]]) -> list[WorkerEffect]:
         """Runs have ended: report their results, and start what waits."""
         ended: list[Outcome] = []
         for lease, result in outcomes:
-            held = self._held[lease]
-            self._free_slot(held)
+            held = self._book.held[lease]
+            self._book.free_slot(held)
             held.result = _GIVEN_BACK if held.is_cut_short else _bounded(result)
-            self._apply(held, LeaseEvent.FINISH)
+            self._book.apply(held, LeaseEvent.FINISH)
             if held.state is LeaseState.ENDED:
-                ended.append(Outcome(lease, held.result))
+                ended.append(Outcome(lease, held.result, held.grant.hops))
         effects: list[WorkerEffect] = []
         if self._is_welcome:
             effects += _completions(ended)
-        return effects + self._start_next() + self._stop_if_drained()
+        return effects + self._book.start_next() + self._stop_if_drained()
 
-    def evaluated(self, values: dict[str, str]) -> list[WorkerEffect]:
-        """Property values have been found; "" stands for none. Only what the broker asked for is told."""
+    def evaluated(self, values: dict[str, str], now_s: float) -> list[WorkerEffect]:
+        """Property values have been found; "" stands for none."""
         self._platform.update(values)
-        return [Send(Properties(values=tuple(sorted(values.items()))))] if self._is_welcome else []
+        effects: list[WorkerEffect] = []
+        if self._is_welcome:
+            effects.append(Send(Properties(values=tuple(sorted(values.items())))))
+        return effects + self._with_claims(self.stealing.evaluated(now_s))
 
     def drain(self, now_s: float) -> list[WorkerEffect]:
         """Take no more leases, give back the queue, finish what runs, then stop."""
@@ -142,11 +179,12 @@ class WorkerCore:
             return []
         self._is_draining = True
         self._drain_ends_s = now_s + DRAIN_S
+        self.stealing.drain()
         effects: list[WorkerEffect] = []
-        for held in self._held.values():
+        for held in self._book.held.values():
             if held.state is LeaseState.QUEUED:
+                effects += self._book.leave_queue(held)
                 self._given_back(held)
-                effects += self._discarded(held)
         return [*effects, *self._report(now_s), *self._stop_if_drained()]
 
     def tick(self, now_s: float) -> list[WorkerEffect]:
@@ -157,21 +195,26 @@ class WorkerCore:
             effects += self._cut_drain_short()
         if now_s >= self._next_report_s:
             effects += [*self._report(now_s), *self._stop_if_drained()]
-        return effects
+        is_blind = not self._is_welcome or now_s - self._heard_s >= BROKER_SILENT_S
+        steals = self.stealing.tick(now_s, is_open=not self._is_draining, is_blind=is_blind)
+        if self._is_draining:
+            steals += self._give_back_retaken()
+        return effects + self._with_claims(steals)
 
     def _cut_drain_short(self) -> list[WorkerEffect]:
         """What still runs is ended, and given back."""
         effects: list[WorkerEffect] = []
-        for lease, held in self._held.items():
+        for lease, held in self._book.held.items():
             if held.state is LeaseState.RUNNING:
                 held.is_cut_short = True
                 effects.append(Kill(lease))
         return effects
 
     def next_deadline_s(self) -> float:
-        return min(self._next_report_s, self._drain_ends_s)
+        return min(self._next_report_s, self._drain_ends_s, self.stealing.next_deadline_s())
 
     def _report(self, now_s: float) -> list[WorkerEffect]:
+        retakes = self.stealing.reported() if self._is_welcome and not self._unheard_reports else []
         self._unheard_reports += 1
         if not self._is_welcome:
             self._next_report_s = now_s + UNSTARTED_REPEAT_S
@@ -180,14 +223,17 @@ class WorkerCore:
         counters = tuple(sorted(self.counters.items()))
         report = Report(
             sequence=self._sequence,
-            held=tuple(self._held),
-            running=self._running,
+            held=tuple(self._book.held),
+            running=self._book.running,
             is_draining=self._is_draining,
             counters=counters,
         )
-        ends = [(lease, each.result) for lease, each in self._held.items() if each.state is LeaseState.ENDED]
-        ended = [Outcome(lease, result) for lease, result in ends if result is not None]
-        return [*_completions(ended), Send(report)]
+        ended = [
+            Outcome(lease, each.result, each.grant.hops)
+            for lease, each in self._book.held.items()
+            if each.state is LeaseState.ENDED and each.result is not None
+        ]
+        return [*retakes, *_claims(self.stealing.all_claims()), *_completions(ended), Send(report)]
 
     def _welcomed(self, welcome: Welcome, now_s: float) -> list[WorkerEffect]:
         if self._is_welcome and welcome.epoch == self.epoch:
@@ -202,6 +248,19 @@ class WorkerCore:
         if evaluated:
             effects.append(Send(Properties(values=tuple(sorted(evaluated.items())))))
         return effects + self._report(now_s)
+
+    def _with_claims(self, effects: list[WorkerEffect]) -> list[WorkerEffect]:
+        """The broker learns of what was stolen before it can learn what became of it."""
+        claims = self.stealing.take_claims() if self._is_welcome else ()
+        return [*_claims(claims), *effects]
+
+    def _give_back_retaken(self) -> list[WorkerEffect]:
+        """What a thief has not taken while this worker drains goes back, too."""
+        effects: list[WorkerEffect] = []
+        for held in [each for each in self._book.held.values() if each.state is LeaseState.QUEUED]:
+            effects += self._book.leave_queue(held)
+            effects += _completions([self._given_back(held)])
+        return effects
 
     def _refused(self, refusal: Refused, now_s: float) -> list[WorkerEffect]:
         if refusal.code == UNKNOWN_PEER:
@@ -229,83 +288,40 @@ class WorkerCore:
         self._sequence = max(self._sequence, message.sequence)
         given_back: list[Outcome] = []
         for grant in message.grants:
-            if grant.lease in self._held or grant.lease.epoch != self.epoch:
+            if grant.lease in self._book.held or grant.lease.epoch != self.epoch:
                 self.counters["leases_ignored"] += 1
                 continue
-            held = self._held[grant.lease] = HeldLease(grant)
+            held = self._book.add(grant)
             if self._is_draining:
+                self._book.leave_queue(held)
                 given_back.append(self._given_back(held))
-                continue
-            self._arrivals += 1
-            heapq.heappush(self._queue, (-grant.priority, -grant.weight_s, self._arrivals, grant.lease))
-        return [*_completions(given_back), *self._start_next()]
+            else:
+                self.stealing.granted(grant)
+        return [*_completions(given_back), *self._book.start_next()]
 
     def _given_back(self, held: HeldLease) -> Outcome:
         held.result = _GIVEN_BACK
-        self._apply(held, LeaseEvent.FINISH)
-        return Outcome(held.grant.lease, held.result)
+        self._book.apply(held, LeaseEvent.FINISH)
+        return Outcome(held.grant.lease, held.result, held.grant.hops)
 
     def _revoked(self, lease: LeaseId) -> list[WorkerEffect]:
-        held = self._held.get(lease)
+        held = self._book.held.get(lease)
         if held is None:
             return []
-        was_running = held.state is LeaseState.RUNNING
-        self._apply(held, LeaseEvent.REVOKE)
-        return [Kill(lease)] if was_running else self._discarded(held)
+        was = held.state
+        discards = self._book.leave_queue(held) if was is LeaseState.QUEUED else []
+        self._book.apply(held, LeaseEvent.REVOKE)
+        return [Kill(lease)] if was is LeaseState.RUNNING else discards
 
     def _acknowledged(self, lease: LeaseId) -> None:
-        held = self._held.get(lease)
+        held = self._book.held.get(lease)
         if held is not None and held.state is LeaseState.ENDED:
-            self._apply(held, LeaseEvent.ACKNOWLEDGE)
-
-    def _start_next(self) -> list[WorkerEffect]:
-        """Fill the slots, first with what is prepared; then prepare as many more as there are slots."""
-        effects: list[WorkerEffect] = []
-        while self._running < self._hello.slots and (held := self._next_queued()) is not None:
-            self._apply(held, LeaseEvent.START)
-            held.has_slot = True
-            held.is_prepared = False
-            self._running += 1
-            effects.append(Start(held.grant))
-        while len(self._ahead) < self._hello.slots and self._queue:
-            held = self._held.get(heapq.heappop(self._queue)[3])
-            if held is not None and held.state is LeaseState.QUEUED:
-                held.is_prepared = True
-                self._ahead.append(held.grant.lease)
-                effects.append(Prepare(held.grant))
-        return effects
-
-    def _next_queued(self) -> HeldLease | None:
-        while self._ahead or self._queue:
-            lease = self._ahead.popleft() if self._ahead else heapq.heappop(self._queue)[3]
-            held = self._held.get(lease)
-            if held is not None and held.state is LeaseState.QUEUED:
-                return held
-        return None
-
-    def _free_slot(self, held: HeldLease) -> None:
-        if held.has_slot:
-            held.has_slot = False
-            self._running -= 1
-
-    def _discarded(self, held: HeldLease) -> list[WorkerEffect]:
-        if not held.is_prepared:
-            return []
-        held.is_prepared = False
-        self._ahead.remove(held.grant.lease)
-        return [Discard(held.grant.lease)]
-
-    def _apply(self, held: HeldLease, event: LeaseEvent) -> None:
-        held.state = LEASE_TABLE.after(held.state, event)
-        if held.state is LeaseState.GONE:
-            del self._held[held.grant.lease]
+            self._book.apply(held, LeaseEvent.ACKNOWLEDGE)
 
     def _stop_if_drained(self) -> list[WorkerEffect]:
-        """A drain waits for what runs, and for a broker that answers to take the results."""
+        """A drain waits for what runs, and for a broker that answers to take the results and to hear of thieves."""
         is_heard = self._unheard_reports <= DRAIN_REPORTS
-        if self._is_draining and not any(
-            is_heard or each.state is not LeaseState.ENDED for each in self._held.values()
-        ):
+        if self._is_draining and not any(is_heard or each.state not in _KEPT for each in self._book.held.values()):
             return [Send(Goodbye()), *self._stop(None)]
         return []
 
@@ -314,6 +330,14 @@ class WorkerCore:
             return []
         self._is_stopped = True
         return [Stop(error)]
+
+
+_KEPT = frozenset({LeaseState.ENDED, LeaseState.GIVEN})
+"""Leases with nothing left to do here but to tell the broker."""
+
+
+def _claims(leases: tuple[StolenLease, ...]) -> list[Send]:
+    return [Send(Claim(leases=leases[start : start + BATCH_ACTIONS])) for start in range(0, len(leases), BATCH_ACTIONS)]
 
 
 def _completions(outcomes: list[Outcome]) -> list[Send]:

@@ -32,6 +32,7 @@ def failed(tree: BuildTree, command: str, said: bytes, error_code: int = 0) -> s
             error_code=error_code,
             is_cached=False,
             attempts=1,
+            stolen_from="",
             rounds=0,
             analysis=tree.remote(command, "a.o", inputs=("../a.c",)),
             result=None,

@@ -10,7 +10,7 @@ from zbuild.digest import EMPTY, of_bytes
 from zbuild.errors import NoEligibleWorker, OutputMissing
 from zbuild.inputs.analysis import Remote
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
-from zbuild.protocol.messages import WorkerStatus
+from zbuild.protocol.status_messages import WorkerStatus
 
 REMOTE = Remote(**dict.fromkeys(Remote._fields, ()))  # type: ignore[arg-type]  # nothing looks into it
 ONE, TWO = of_bytes(b"1"), of_bytes(b"2")

@@ -26,13 +26,12 @@ from zbuild.protocol.messages import (
     Report,
     Revoke,
     Role,
-    Status,
-    StatusRequest,
     Submit,
     ToBroker,
     Welcome,
     WorkerState,
 )
+from zbuild.protocol.status_messages import Status, StatusRequest
 
 WORKER = Hello(
     protocol_version=PROTOCOL_VERSION,

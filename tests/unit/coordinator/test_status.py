@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.unit.coordinator.driver import CLIENT, Farm, messages
 from zbuild.limits import PROPERTY_VALUE_BYTES, WORKER_COUNTERS
 from zbuild.protocol.codec import encode
-from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Properties, Report, Role, Status, StatusRequest
+from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Properties, Report, Role
+from zbuild.protocol.status_messages import Status, StatusRequest
 
 
 def status_of(farm: Farm) -> Status:

@@ -48,6 +48,7 @@ from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.machine_load import MachineLoad
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
+from zbuild.worker.steal_settings import StealSettings
 
 T = TypeVar("T", bound=ToBroker)
 
@@ -158,6 +159,8 @@ class FakeFarm:
             MachineLoad(str(directory)),
             None,
             wakeup,
+            StealSettings(),
+            (),
             lifeline,
             Log(self.log, time.time),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -34,6 +35,7 @@ from zbuild.protocol.messages import (
 )
 from zbuild.worker.core import WorkerCore
 from zbuild.worker.effects import Connect, Discard, Evaluate, Kill, Prepare, Start, Stop, WorkerEffect
+from zbuild.worker.steal_settings import StealSettings
 
 M = TypeVar("M")
 EPOCH = 77
@@ -61,7 +63,7 @@ def new_core(slots: int = 2) -> WorkerCore:
         queue_limit=64,
         platform=(("os", "linux"),),
     )
-    return WorkerCore(hello, 0.0)
+    return WorkerCore(hello, StealSettings(), Random(0), 0.0)
 
 
 def welcomed(slots: int = 2) -> WorkerCore:
@@ -318,7 +320,7 @@ def test_properties_are_evaluated_when_asked_and_told_again_to_a_new_broker() ->
     core = welcomed()
     assert core.receive(QueryProperties(names=("tool:/usr/bin/cc",)), 0.0) == [Evaluate(("tool:/usr/bin/cc",))]
     expected = Properties(values=(("tool:/usr/bin/cc", "gcc12"),))
-    assert sent(core.evaluated({"tool:/usr/bin/cc": "gcc12"}), Properties) == [expected]
+    assert sent(core.evaluated({"tool:/usr/bin/cc": "gcc12"}, 0.0), Properties) == [expected]
     assert sent(core.receive(welcome(EPOCH + 1), 1.0), Properties) == [expected]
 
 

@@ -1,0 +1,62 @@
+"""Where a worker is reached by its peers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+from zbuild.config import WorkerConfig
+from zbuild.errors import BadInput
+
+_DISCARD_PORT = 9
+"""RFC 863. Connecting a UDP socket sends nothing: it only has the kernel choose the route and the own address."""
+
+
+@contextlib.contextmanager
+def peer_endpoints(config: WorkerConfig, broker: str, worker_id: int) -> Iterator[list[str]]:
+    """Endpoints to listen at, the first that is free; none if this worker takes no part in stealing.
+
+    A worker of a broker on Unix sockets is reached the same way, in the same directory; its socket goes in the end.
+
+    Raises:
+        BadInput: the broker's host or ``listen_host`` has no address.
+    """
+    if not config.enable_work_stealing:
+        yield []
+    elif broker.startswith("ipc://"):
+        directory = os.path.dirname(broker.removeprefix("ipc://"))
+        path = os.path.join(directory, f"steal-{worker_id:x}")
+        try:
+            yield [f"ipc://{path}"]
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+                os.rmdir(directory)
+    else:
+        host = config.listen_host or _address_towards(broker)
+        address = _address_of(host)
+        bracketed = f"[{address}]" if ":" in address else address
+        ports = [str(config.listen_port)] if config.listen_port else []
+        yield [f"tcp://{bracketed}:{port}" for port in (*ports, "*")]
+
+
+def _address_towards(broker: str) -> str:
+    """The address that this machine has on its way to the broker: where the broker is, peers are."""
+    host = broker.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, _DISCARD_PORT, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise BadInput(f"cannot reach {host!r}, the host of the broker: {error.strerror}") from error
+
+
+def _address_of(host: str) -> str:
+    """ZeroMQ binds to addresses, not to names."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise BadInput(f"peers cannot reach this worker at {host!r}: {error.strerror}") from error
