@@ -34,6 +34,14 @@ class Poller:
         return dict(self._poller.poll(max(0, int(timeout_s * 1000) + (timeout_s > 0))))
 
 
+def receive(socket: Socket) -> list[bytes] | None:
+    """The message that has come, or None. A REQ has no second one before it has asked again."""
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
 def drain(socket: Socket) -> Iterator[list[bytes]]:
     """The messages that have come, RECEIVE_BATCH at the most. Fewer than that: the socket would block."""
     for _ in range(RECEIVE_BATCH):

@@ -12,7 +12,7 @@ from zbuild.limits import STEAL_SOCKETS
 from zbuild.protocol.codec import announcement, encode, to_thief, to_victim
 from zbuild.protocol.steal_messages import Announcement, StealAnswer, StealQuestion
 from zbuild.transport.green import Wakeup
-from zbuild.transport.loop import Context, Socket, descriptor_of, drain, has_input, try_send
+from zbuild.transport.loop import Context, Socket, descriptor_of, drain, has_input, receive, try_send
 from zbuild.transport.sockets import announcement_subscriber, bound_endpoint, steal_reply, steal_request
 from zbuild.worker.effects import Ask, WorkerEffect
 
@@ -72,7 +72,8 @@ class StealLink:
             for frames in drain(self._replies):
                 effects += self._reply(self._replies, frames, steals)
         for endpoint in list(self._asked):
-            for frames in drain(self._requests[endpoint]):
+            frames = receive(self._requests[endpoint])
+            if frames is not None:
                 effects += self._answered(endpoint, frames, steals)
         if self._announcements is not None:
             for frames in drain(self._announcements):
@@ -90,8 +91,9 @@ class StealLink:
                 return
             self._wakeup.watch(descriptor_of(socket))
         self._requests[ask.endpoint] = socket
-        self._asked.add(ask.endpoint)
-        if not try_send(socket, [encode(ask.message)]):
+        if try_send(socket, [encode(ask.message)]):
+            self._asked.add(ask.endpoint)
+        else:
             self.counters["steal_send_blocked"] += 1
         for endpoint in [each for each in self._requests if each not in self._asked][:-STEAL_SOCKETS]:
             self.hang_up(endpoint)
