@@ -66,7 +66,7 @@ def _execute(flags: argparse.Namespace, config: ClientConfig) -> int:
         poller = Poller()
         poller.register(choice.signals.descriptor)
         session.register(poller)
-        session.start(0, RemoteRequest(analysis=analysis, weight_s=0.0, expected_s=1.0, has_all_inputs=True))
+        session.start(0, RemoteRequest(analysis=analysis, weight_s=0.0, expected_s=0.0, has_all_inputs=True))
         session.flush()
         while True:
             until_s = session.next_deadline_s() - time.monotonic()

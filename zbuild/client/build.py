@@ -185,7 +185,7 @@ class Build:
         request = RemoteRequest(
             analysis=analysis,
             weight_s=self._plan.critical_path_s(edge),
-            expected_s=duration_ms / 1000 if duration_ms is not None else 1.0,
+            expected_s=duration_ms / 1000 if duration_ms is not None else 0.0,
             depfile=os.path.normpath(os.path.join(self._build_dir, edge.depfile)) if edge.depfile else "",
             is_restat=edge.is_restat,
             with_own_paths=lambda: self._session.analyse_with_own_paths(description),
