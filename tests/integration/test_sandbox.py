@@ -8,8 +8,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,7 +29,6 @@ from zbuild.sandbox.spec import SandboxLevel
 
 pytestmark = pytest.mark.needs("bubblewrap")
 
-ROOT = Path(__file__).parents[2]
 NAP = f"3600.{os.getpid()}"
 """Seconds for ``sleep``, by which this run's processes are known."""
 MAIN_C = b'#include <stdio.h>\n#include "a.h"\nint main(void) { puts(GREETING); return 0; }\n'
@@ -356,26 +353,3 @@ def _enter_user_namespace_without_children() -> None:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
     Path("/proc/self/uid_map").write_text("0 0 1")
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
-
-
-WORKER = """
-import sys
-from pathlib import Path
-from tests.integration.sandbox_driver import Slot
-from zbuild.sandbox.spawner import start_spawner
-slot = Slot(start_spawner(), Path(sys.argv[1]))
-slot.start(f"setsid sleep {sys.argv[2]} & sleep {sys.argv[2]}")
-print("started", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_killed_worker_leaves_no_sandbox_behind(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(tmp_path), NAP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-    ) as worker:
-        assert worker.stdout is not None
-        worker.stdout.readline()
-        wait_until(lambda: len(processes_naming(f"sleep {NAP}")) == 2)
-        worker.kill()
-    wait_until(lambda: processes_naming(NAP) == [])
