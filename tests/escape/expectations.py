@@ -24,8 +24,9 @@ _CAPABILITIES = {
     "sys_boot": "machine_kexec_load machine_kexec_file_load machine_reboot",
     "sys_chroot": "mount_chroot",
     "sys_module": "machine_init_module machine_finit_module machine_delete_module",
-    "sys_nice": "machine_real_time_priority machine_higher_priority",
+    "sys_nice": "machine_real_time_priority machine_higher_priority machine_disk_priority",
     "sys_pacct": "machine_acct",
+    "sys_resource": "machine_oom_score machine_raise_limit",
     "sys_rawio": "proc_kcore machine_iopl machine_ioperm",
     "sys_time": "machine_settimeofday machine_adjtimex",
     "sys_tty_config": "machine_vhangup",
@@ -38,20 +39,22 @@ _CONFIGURED = {
     "IPv6 may be off": "net_tcp6_to_the_host",
     "the protocol may be a module that is not there": """
         net_vsock net_key_socket net_xdp_socket net_netlink_uevent net_netlink_generic cve_2017_7184_crypto_socket
-        cve_2020_14386_packet_socket cve_2023_32233_netlink_netfilter
+        cve_2020_14386_packet_socket cve_2023_32233_netlink_netfilter net_socket_table cve_2017_6074_dccp_socket
+        net_sctp_socket net_udplite_socket cve_2021_43267_tipc_socket
     """,
     "the kernel may be built without it": """
         abi_i386 cve_2020_8835_bpf cve_2023_2598_io_uring_setup ipc_posix_messages kernel_io_uring_enter
         kernel_io_uring_register kernel_memfd_secret kernel_modify_ldt kernel_userfaultfd machine_acct
         machine_delete_module machine_fanotify machine_finit_module machine_init_module machine_iopl machine_ioperm
         machine_kexec_file_load machine_kexec_load machine_quotactl machine_swapoff machine_swapon proc_kcore proc_keys
-        proc_timer_list process_kcmp process_move_pages cve_2013_2094_perf_event_open
+        proc_timer_list process_kcmp process_move_pages cve_2013_2094_perf_event_open ns_unshare_time blob_fchmodat2
     """,
     "a sysctl may forbid it to ordinary users, or to all": """
         cve_2013_2094_perf_event_open cve_2020_8835_bpf cve_2023_2598_io_uring_setup machine_syslog kernel_userfaultfd
     """,
     "the file system may not have it": """
-        blob_set_flags blob_setxattr blob_punch_a_hole fs_open_by_handle fs_write_to_usr machine_fanotify
+        blob_set_flags blob_setxattr blob_punch_a_hole blob_clone_into blob_exchange fs_open_by_handle fs_write_to_usr
+        machine_fanotify
     """,
     "the host's first process may have another root": "proc_root_of_the_first_process",
     "control groups may not be mounted": "sys_control_groups",
@@ -63,6 +66,8 @@ CONFIGURED = {name: reason for reason, names in _CONFIGURED.items() for name in 
 NEVER = {
     "fs_change_a_device": "at every level root's spawner has read-only mounts over what its commands get hold of",
     "fs_change_stdin": "at every level root's spawner has read-only mounts over what its commands get hold of",
+    "cve_2016_5195_dirty_cow": "mended in Linux 4.9",
+    "cve_2022_0847_dirty_pipe": "mended in Linux 5.17",
     "abi_x32": "distributions build their kernels without x32; the unit tests of the filter judge its numbers",
     "cve_2024_21626_leaked_descriptor": "the spawner leaves none open at any level; DEMONSTRATED opens one",
 }

@@ -34,6 +34,11 @@ static int unshare_cgroup(void)
     return verdict("unshare(CLONE_NEWUSER | CLONE_NEWCGROUP)", unshare(CLONE_NEWUSER | CLONE_NEWCGROUP));
 }
 
+static int unshare_time(void)
+{
+    return verdict("unshare(CLONE_NEWUSER | CLONE_NEWTIME)", unshare(CLONE_NEWUSER | 0x80));
+}
+
 static int unshare_network(void)
 {
     return verdict("unshare(CLONE_NEWUSER | CLONE_NEWNET)", unshare(CLONE_NEWUSER | CLONE_NEWNET));
@@ -237,6 +242,7 @@ static int local_descriptors(void)
 const struct probe KERNEL[] = {
     {"ns_unshare_user", unshare_user},
     {"ns_unshare_network", unshare_network},
+    {"ns_unshare_time", unshare_time},
     {"ns_clone_user", clone_user},
     {"ns_clone3_user", clone3_user},
     {"ns_setns", enter_namespace},

@@ -149,6 +149,27 @@ static int higher_priority(void)
     return verdict("setpriority(-20)", setpriority(PRIO_PROCESS, 0, -20));
 }
 
+static int lower_oom_score(void)
+{
+    int file = open("/proc/self/oom_score_adj", O_WRONLY);
+    return verdict("write to oom_score_adj", write(file, "-1000", 5));
+}
+
+static int raise_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NICE, &limit) != 0)
+        return 3;
+    limit.rlim_max = limit.rlim_cur = 40;
+    return verdict("setrlimit(RLIMIT_NICE)", setrlimit(RLIMIT_NICE, &limit));
+}
+
+static int disk_priority(void)
+{
+    /* IOPRIO_CLASS_RT of linux/ioprio.h. */
+    return verdict("ioprio_set", syscall(SYS_ioprio_set, 1, 0, 1 << 13));
+}
+
 const struct probe MACHINE[] = {
     {"machine_kexec_load", load_kernel},
     {"machine_kexec_file_load", load_kernel_file},
@@ -172,5 +193,8 @@ const struct probe MACHINE[] = {
     {"machine_vhangup", hang_up},
     {"machine_real_time_priority", real_time_priority},
     {"machine_higher_priority", higher_priority},
+    {"machine_oom_score", lower_oom_score},
+    {"machine_raise_limit", raise_limit},
+    {"machine_disk_priority", disk_priority},
     {NULL, NULL},
 };

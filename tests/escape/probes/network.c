@@ -115,6 +115,32 @@ static int netlink_generic(void)
     return verdict("socket(NETLINK_GENERIC)", socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC));
 }
 
+/* Its protocol is the kernel's table of every socket of a network namespace. */
+static int socket_table(void)
+{
+    return verdict("socket(NETLINK_SOCK_DIAG)", socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG));
+}
+
+static int dccp_socket(void)
+{
+    return verdict("socket(IPPROTO_DCCP)", socket(AF_INET, SOCK_DCCP, IPPROTO_DCCP));
+}
+
+static int sctp_socket(void)
+{
+    return verdict("socket(IPPROTO_SCTP)", socket(AF_INET6, SOCK_STREAM, IPPROTO_SCTP));
+}
+
+static int udplite_socket(void)
+{
+    return verdict("socket(IPPROTO_UDPLITE)", socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE));
+}
+
+static int tipc_socket(void)
+{
+    return verdict("socket(AF_TIPC)", socket(AF_TIPC, SOCK_RDM, 0));
+}
+
 /* Asks for an address to be removed that nobody has: whoever may change the network is told so. */
 static int route_change(void)
 {
@@ -168,5 +194,10 @@ const struct probe NETWORK[] = {
     {"cve_2020_14386_packet_socket", packet_socket},
     {"cve_2023_32233_netlink_netfilter", netlink_netfilter},
     {"cve_2024_27297_abstract_socket", abstract_socket},
+    {"net_socket_table", socket_table},
+    {"cve_2017_6074_dccp_socket", dccp_socket},
+    {"net_sctp_socket", sctp_socket},
+    {"net_udplite_socket", udplite_socket},
+    {"cve_2021_43267_tipc_socket", tipc_socket},
     {NULL, NULL},
 };

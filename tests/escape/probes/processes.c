@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
@@ -29,6 +31,30 @@ static pid_t victim(void)
 static int signal_it(void)
 {
     return verdict("kill", kill(victim(), 0));
+}
+
+static int signal_it_as_owner(void)
+{
+    return verdict("fcntl(F_SETOWN)", fcntl(STDIN_FILENO, F_SETOWN, victim()));
+}
+
+static int limit_it(void)
+{
+    struct rlimit limit;
+    return verdict("prlimit", prlimit(victim(), RLIMIT_CORE, NULL, &limit));
+}
+
+static int pin_it(void)
+{
+    cpu_set_t processors;
+    if (sched_getaffinity(0, sizeof processors, &processors) != 0)
+        return 3;
+    return verdict("sched_setaffinity", sched_setaffinity(victim(), sizeof processors, &processors));
+}
+
+static int slow_it(void)
+{
+    return verdict("setpriority", setpriority(PRIO_PROCESS, (id_t)victim(), 1));
 }
 
 static int see_it(void)
@@ -129,6 +155,10 @@ static int posix_messages(void)
 
 const struct probe PROCESSES[] = {
     {"process_signal", signal_it},
+    {"process_signal_as_owner", signal_it_as_owner},
+    {"process_limits", limit_it},
+    {"process_affinity", pin_it},
+    {"process_priority", slow_it},
     {"process_see", see_it},
     {"process_ptrace", trace_it},
     {"process_vm_readv", read_its_memory},

