@@ -230,9 +230,19 @@ SEEN_PROCESSES = 4096
 """Processes of one command without a bound that are looked at for their memory: 20 us each."""
 
 DISK_WATCH_S = 5.0
-"""A command's files are measured this often, and sooner when enough was written for them to be too many.
+"""A command's files are measured this often, and sooner when enough was written for them to be too many."""
 
-Sizing 10,000 files takes 0.1 s, in which the spawner does nothing else."""
+DISK_LOOK_S = 0.02
+"""How long a look at a running command goes on measuring its files: some 6,000.
+The spawner does nothing else meanwhile."""
+
+COMMAND_FILES = 500_000
+"""Files and directories that one command may have in its writable directory where its disk space is bounded: an
+unpacked kernel has 90,000. Empty files take no space, and a usual file system of 250 GB has 16 million inodes."""
+
+BRANCHING_DEPTH = 64
+"""Directories with several directories in them, one inside the other; each is a descriptor while a tree is measured.
+The deepest trees of package managers have some 30."""
 
 ACTION_PROCESSES = 4096
 """Processes and threads of one action unless the worker says otherwise: a linker has one thread per processor."""

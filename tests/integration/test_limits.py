@@ -33,7 +33,20 @@ HOG = "python3 -c 'kept = bytearray(200 << 20)'; sleep 60"
 BOMB = f"i=0; while [ $i -lt 400 ]; do sleep {NAP} & i=$((i+1)); done; wait"
 FILLER = "for i in 1 2 3 4 5 6; do head -c 5M /dev/zero > big$i; done; sleep 60"
 TMP_FILLER = "head -c 40M /dev/zero > /tmp/big; sleep 60"
+SHARING_HOG = "python3 -c 'import mmap; kept = mmap.mmap(-1, 200 << 20); kept.write(bytes(200 << 20))'; sleep 60"
 FLOOD = "head -c 300M /dev/zero; sleep 60"
+NEST = b"""
+if [ $1 -gt 0 ]; then sh ../nest $(($1-1)); else touch ready; sleep 0.5; echo nested; fi; :
+"""
+NESTED_PROCESSES = "sh ../nest 1100"
+NESTED_DIRECTORIES = """python3 -c '
+import os, time
+for _ in range(2500):
+    os.mkdir("d")
+    os.chdir("d")
+with open("big", "wb") as file:
+    file.write(bytes(4 << 20))
+'; touch ready; sleep 0.5; echo nested"""
 STUBBORN = f"trap '' TERM; sleep {NAP} & while :; do wait; done"
 DAEMON = f"setsid sh -c 'setsid sleep {NAP} & sleep {NAP}' & sleep {NAP}"
 
@@ -79,12 +92,13 @@ def ended(slot: Slot, command: str, **fields: object) -> Exited:
     ("command", "limit"),
     [
         (HOG, r"memory limit 64 MiB exceeded, peak \d+ MiB"),
+        (SHARING_HOG, r"memory limit 64 MiB exceeded, peak \d+ MiB"),
         (BOMB, "process limit 48 exceeded"),
         (FILLER, r"disk limit 16 MiB exceeded, \d+ MiB written"),
         (TMP_FILLER, "disk limit 16 MiB exceeded in /tmp"),
         (FLOOD, "output limit 64 MiB exceeded on stdout"),
     ],
-    ids=["memory", "processes", "files", "tmp", "output"],
+    ids=["memory", "shared memory", "processes", "files", "tmp", "output"],
 )
 def test_what_wants_too_much_is_ended_and_the_limit_is_named(
     slot: Slot, spawner: Spawner, tmp_path: Path, command: str, limit: str
@@ -115,6 +129,26 @@ def test_the_limits_hold_at_level_process(slot: Slot, command: str) -> None:
     exited = ended(slot, command, level=SandboxLevel.PROCESS)
     assert "exceeded" in exited.limit
     wait_until(lambda: not survivors())
+
+
+def test_pages_that_processes_share_count_once(slot: Slot) -> None:
+    program = "import mmap, os, time; kept = mmap.mmap(-1, 20 << 20); kept.write(bytes(20 << 20))\n"
+    program += "for _ in range(3): os.fork()\ntime.sleep(0.5); kept.read()"
+    exited = ended(slot, f"exec python3 -c '{program}'", capabilities=Capabilities(max_memory_bytes=96 * MIB))
+    assert (exited.exit_code, exited.limit) == (0, "")
+
+
+@pytest.mark.parametrize("make", [NESTED_PROCESSES, NESTED_DIRECTORIES], ids=["processes", "directories"])
+def test_what_is_nested_deeper_than_a_recursion_goes_ends_nobody(slot: Slot, spawner: Spawner, make: str) -> None:
+    """Looking at them by recursion ended the spawner, and with it every command of the worker."""
+    standing = StandingLimits(processes=2000, disk_bytes=16 * MIB)
+    exited = ended(slot, make, standing=standing, files={"/zb/src/nest": NEST}, capabilities=Capabilities())
+    assert (exited.exit_code, exited.limit, exited.stdout.data) == (0, "", b"nested\n")
+    killed = slot.start(f"{make}; sleep 60", standing=standing, files={"/zb/src/nest": NEST})
+    wait_until(Path(f"{slot.plan.root}{BUILD}/ready").exists)
+    spawner.send(Kill(id=killed))
+    assert slot.wait(killed).is_killed
+    slot.stage.remove()
 
 
 def test_what_stays_below_its_limits_is_let_alone(slot: Slot) -> None:

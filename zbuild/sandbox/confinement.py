@@ -76,6 +76,7 @@ class Confinement:
 
     def end(self, bounds: Bounds) -> None:
         """The command and all its processes are gone."""
+        bounds.watch.close()
         self._users.subtract(bounds.processors)
         if bounds.group is not None and self._groups is not None:
             self._groups.put(bounds.group)

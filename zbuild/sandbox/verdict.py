@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zbuild.limits import MIB
+from zbuild.limits import BRANCHING_DEPTH, COMMAND_FILES, MIB
 from zbuild.sandbox.spawn_protocol import Limits
 
 
@@ -17,12 +17,16 @@ class Consumption:
         disk_bytes: below the directory that it may write.
         kills: processes that the kernel killed because the command's memory was used up.
         refusals: forks that the kernel refused.
+        files: files and directories below it.
+        is_too_deep: its directories are nested too deeply to be measured.
         full: a private file system of the command with no room left.
     """
 
     memory_bytes: int = 0
     processes: int = 0
     disk_bytes: int = 0
+    files: int = 0
+    is_too_deep: bool = False
     kills: int = 0
     refusals: int = 0
     full: str = ""
@@ -36,6 +40,10 @@ def exceeded(limits: Limits, used: Consumption) -> str:
         return f"process limit {limits.processes} exceeded"
     if limits.disk_bytes and used.disk_bytes >= limits.disk_bytes:
         return f"disk limit {_mib(limits.disk_bytes)} exceeded, {_mib(used.disk_bytes)} written"
+    if limits.disk_bytes and used.files > COMMAND_FILES:
+        return f"file limit {COMMAND_FILES} exceeded"
+    if limits.disk_bytes and used.is_too_deep:
+        return f"depth limit {BRANCHING_DEPTH} exceeded: directories with several in them, one inside the other"
     if limits.private_bytes and used.full:
         return f"disk limit {_mib(limits.private_bytes)} exceeded in {used.full}"
     return ""

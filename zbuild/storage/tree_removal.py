@@ -44,6 +44,18 @@ def remove_tree(path: str, trash: str) -> None:
         os.rmdir(directory)
 
 
+def remove_with_trash(path: str) -> None:
+    """Remove ``path`` as remove_tree does, with a trash directory of its own beside it.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    trash = f"{path}.trash"
+    os.makedirs(trash, 0o700, exist_ok=True)
+    remove_tree(path, trash)
+    os.rmdir(trash)
+
+
 def _moved(directory: str, target: str) -> str:
     # Renaming a directory writes its "..", and emptying it reads it: both need the owner's permissions.
     os.chmod(directory, 0o700)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -32,6 +31,7 @@ from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
 from zbuild.storage.staging import Stage, StagePlan
+from zbuild.storage.tree_removal import remove_with_trash
 
 T = TypeVar("T")
 
@@ -163,7 +163,9 @@ class Execution:
         slot, self._slot = self._slot, None
         if slot is not None:
             if self._workshop.level is SandboxLevel.PROCESS:
-                shutil.rmtree(slot.private_directory, ignore_errors=True)
+                # What is left there, and cannot be removed, hinders nobody.
+                with contextlib.suppress(OSError):
+                    remove_with_trash(slot.private_directory)
             self._workshop.slots.put(slot)
 
     def _guarded(self, step: Callable[[], T]) -> T | None:

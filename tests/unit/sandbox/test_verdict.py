@@ -24,6 +24,12 @@ LIMITS = Limits(memory_bytes=512 * MIB, processes=64, disk_bytes=100 * MIB, priv
         (Consumption(processes=65), "process limit 64 exceeded"),
         (Consumption(refusals=1), "process limit 64 exceeded"),
         (Consumption(disk_bytes=100 * MIB), "disk limit 100 MiB exceeded, 100 MiB written"),
+        (Consumption(files=500_000), ""),
+        (Consumption(files=500_001), "file limit 500000 exceeded"),
+        (
+            Consumption(is_too_deep=True),
+            "depth limit 64 exceeded: directories with several in them, one inside the other",
+        ),
         (Consumption(full="/tmp"), "disk limit 10 MiB exceeded in /tmp"),
     ],
 )
@@ -32,7 +38,9 @@ def test_the_limit_is_named_with_its_figure(used: Consumption, verdict: str) -> 
 
 
 def test_without_bounds_nothing_is_exceeded() -> None:
-    used = Consumption(memory_bytes=2**50, processes=10**6, disk_bytes=2**50, kills=1, refusals=1, full="/tmp")
+    used = Consumption(
+        memory_bytes=2**50, processes=10**6, disk_bytes=2**50, kills=1, refusals=1, full="/tmp", files=10**9
+    )
     assert exceeded(Limits(), used) == ""
 
 
