@@ -93,7 +93,7 @@ def assemble(
         level,
         system,
         blobs,
-        _slots(directory, STAGES_PER_SLOT * slots, blobs),
+        _slots(directory, STAGES_PER_SLOT * slots, blobs, level),
         surroundings,
         processes.next_id,
         ceiling,
@@ -184,17 +184,23 @@ def _standing_limits(config: WorkerConfig) -> StandingLimits:
     )
 
 
-def _slots(directory: str, count: int, blobs: BlobDirectory) -> gevent.queue.LifoQueue[Slot]:
+def _slots(directory: str, count: int, blobs: BlobDirectory, level: SandboxLevel) -> gevent.queue.LifoQueue[Slot]:
     """The last one used comes first: it is the likeliest to have the next action's headers staged already."""
     slots: gevent.queue.LifoQueue[Slot] = gevent.queue.LifoQueue()
     for number in range(count):
-        slots.put(_slot(directory, number, blobs))
+        slots.put(_slot(directory, number, blobs, level))
     return slots
 
 
-def _slot(directory: str, number: int, blobs: BlobDirectory) -> Slot:
+def _slot(directory: str, number: int, blobs: BlobDirectory, level: SandboxLevel) -> Slot:
     base = os.path.join(directory, "stage", str(number))
-    stage = Stage(base, blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
+    stage = Stage(
+        base,
+        blobs,
+        reserved_paths=RESERVED_PATHS,
+        shared_paths=SHARED_PATHS,
+        is_isolated=level is SandboxLevel.HERMETIC,
+    )
     return Slot(stage, f"{base}.stdout", f"{base}.stderr")
 
 
