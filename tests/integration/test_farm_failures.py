@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import zmq
 
 from tests.integration.farm import Farm, running_farm
 from tests.integration.tree import Tree, client_environment, finish, start_module
-from tests.live_processes import processes_naming
+from tests.live_processes import processes_below, processes_naming
 from tests.polling import wait_until
 from zbuild.protocol.codec import encode, to_client
 from zbuild.protocol.messages import Hello, Refused, Role
@@ -95,6 +96,19 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_runs_and_gives_back_the_
     counters = farm.status()["counters"]
     assert (counters["executed"], counters.get("retried", 0)) == (COUNT, 0), counters
     assert [worker["name"] for worker in farm.status()["workers"]] == ["worker-2"]
+
+
+def test_a_worker_all_of_whose_processes_are_told_to_stop_fails_no_action(farm: Farm, busy: Tree) -> None:
+    """As a service manager does it that signals a whole control group."""
+    worker = farm.workers["worker-1"]
+    build = start_and_wait_for(busy, farm, "worker-1")
+    for pid in [worker.process.pid, *processes_below(worker.process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    run = finish(build)
+
+    assert run.all_remote, run.stdout + run.stderr
+    assert worker.process.wait(10) == 0, worker.log
 
 
 def test_a_silent_worker_is_declared_lost_in_time_as_in_defect_11(short_path: Path, tmp_path: Path, token: str) -> None:

@@ -162,6 +162,9 @@ class RunningCommand:
             if reported is not None:
                 exit_code = reported
             elif not (self.is_killed or self.is_timed_out):
+                if code < 0:
+                    # Nothing in a sandbox can signal the bubblewrap outside.
+                    error = error or f"bubblewrap was ended by {signal.Signals(-code).name}"
                 exit_code, failure = _unstarted(outputs[-1], exit_code)
                 error = error or failure
         return Exited(

@@ -53,6 +53,7 @@ class SpawnLoop:
     """
 
     def __init__(self, control: socket.socket, refusal: str = "") -> None:
+        self._worker_pid = os.getppid()
         control.setblocking(False)
         self._control = control
         self._refusal = refusal
@@ -209,7 +210,9 @@ class SpawnLoop:
         command.check_output(capture, time.monotonic())
 
     def _on_sigterm(self, *_: object) -> None:
-        self._is_stopping = True
+        # The kernel sends it when the worker has died. A service manager sends it to every process of a worker that is
+        # to drain, which needs this one for as long as it runs commands.
+        self._is_stopping = self._is_stopping or os.getppid() != self._worker_pid
 
     def _on_signal(self, _mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -278,6 +281,9 @@ class SpawnLoop:
                     os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: Exited) -> None:
+        if self._is_stopping:
+            # What ends because this process does has no result.
+            return
         self._outgoing += encode(message)
         self._flush()
 
