@@ -17,8 +17,8 @@ PLACE = ROOT / "build" / "quickstart"
 PROJECT = PROJECTS["c-ares"]
 
 USAGE = """usage: bin/quickstart [DIR]
-Builds DIR, a build directory with a build.ninja, or a project fetched for the purpose: once, and then
-again without its outputs, from the cache."""
+Builds DIR, a build directory with a build.ninja, or a project fetched for the purpose: twice, each time
+without its outputs, and the second time from the cache."""
 
 
 def main(arguments: list[str]) -> int:
@@ -55,19 +55,24 @@ def _prepare() -> Path:
 def _show(directory: Path, environment: dict[str, str]) -> int:
     rows = []
     for name in ("first", "second"):
+        subprocess.run(["ninja", "-C", directory, "-t", "clean"], check=True, stdout=subprocess.DEVNULL)
         print(f"==> zbuild build -C {directory}", file=sys.stderr)
         rows.append((name, _build(directory, environment)))
-        if name == "first":
-            subprocess.run(["ninja", "-C", directory, "-t", "clean"], check=True, stdout=subprocess.DEVNULL)
     print(f"\n{'build':8}{'wall':>9}{'actions':>10}{'executed':>10}{'cache hits':>12}{'local':>7}")
     for name, summary in rows:
         counts = "{actions:>10}{executed:>10}{cache_hits:>12}{local:>7}".format_map(summary)
         print(f"{name:8}{summary['wall_seconds']:>7.2f} s{counts}")
     second = rows[1][1]
-    if second["executed"] or not second["cache_hits"]:
-        print(f"the second build ran {second['executed']} actions; local: {second['local_reasons']}")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in second["local_reasons"].items())
+    if second["executed"] > second["local"] or not second["cache_hits"]:
+        print(f"the second build ran {second['executed']} actions, {second['local']} of them here ({reasons})")
         return 1
-    print(f"Every action of the second build was a cache hit. Sandbox: {second['sandbox']}.")
+    if second["local"]:
+        print("Every action of the second build that a farm can run was a cache hit; ", end="")
+        print(f"{second['local']} ran here ({reasons}).", end=" ")
+    else:
+        print("Every action of the second build was a cache hit.", end=" ")
+    print(f"Sandbox: {second['sandbox']}.")
     return 0
 
 

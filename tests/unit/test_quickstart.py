@@ -9,8 +9,8 @@ import pytest
 from tests import quickstart
 
 SUMMARY = (
-    '{"actions": 2, "executed": %d, "cache_hits": %d, "local": 0, "local_reasons": {}, "wall_seconds": 1.5, '
-    '"sandbox": "hermetic"}'
+    '{"actions": 2, "executed": %d, "cache_hits": %d, "local": %d, "local_reasons": {"console": %d}, '
+    '"wall_seconds": 1.5, "sandbox": "hermetic"}'
 )
 
 
@@ -34,15 +34,17 @@ def _install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> No
 
 
 @pytest.mark.needs("ninja")
-def test_both_builds_are_shown_and_the_outputs_are_removed_between(
+def test_both_builds_are_shown_and_each_begins_without_outputs(
     build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = SUMMARY % (2, 0), SUMMARY % (0, 2)
+    """Also the first: where all is built already, it would have nothing to do and put nothing in the cache."""
+    first, second = SUMMARY % (2, 0, 0, 0), SUMMARY % (0, 2, 0, 0)
     _install(
         tmp_path,
         monkeypatch,
-        f"[ \"$*\" = 'build -C {build} --json' ]\n"
-        f"if [ -e {build}/out ]; then echo '{first}'; else echo '{second}'; fi\n",
+        f"[ \"$*\" = 'build -C {build} --json' ] && [ ! -e {build}/out ] || exit 3\n"
+        f"touch {build}/out\n"
+        f"if mkdir {tmp_path}/again; then echo '{first}'; else echo '{second}'; fi\n",
     )
     assert quickstart.main([str(build)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
@@ -51,12 +53,23 @@ def test_both_builds_are_shown_and_the_outputs_are_removed_between(
 
 
 @pytest.mark.needs("ninja")
-def test_a_second_build_that_ran_something_fails(
+@pytest.mark.parametrize("hits", [0, 1])
+def test_a_second_build_that_ran_something_on_the_farm_fails(
+    hits: int, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _install(tmp_path, monkeypatch, f"echo '{SUMMARY % (2 - hits, hits, 0, 0)}'\n")
+    assert quickstart.main([str(build)]) == 1
+    assert f"the second build ran {2 - hits} actions" in capsys.readouterr().out
+
+
+@pytest.mark.needs("ninja")
+def test_what_can_only_run_here_is_said_and_is_no_failure(
     build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _install(tmp_path, monkeypatch, f"echo '{SUMMARY % (1, 1)}'\n")
-    assert quickstart.main([str(build)]) == 1
-    assert "the second build ran 1 actions" in capsys.readouterr().out
+    _install(tmp_path, monkeypatch, f"echo '{SUMMARY % (1, 1, 1, 1)}'\n")
+    assert quickstart.main([str(build)]) == 0
+    printed = capsys.readouterr().out
+    assert "Every action of the second build that a farm can run was a cache hit; 1 ran here (1 console)." in printed
 
 
 def test_a_build_that_fails_ends_it_with_the_same_code(
