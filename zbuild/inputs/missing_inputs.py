@@ -1,6 +1,7 @@
 """Which files a failed command was looking for, as its messages tell.
 
-Each pattern is a message of a program: gcc and clang, GNU as and ld, lld, cmake, python, perl, sh, ninja and make.
+Each pattern is a message of a program: gcc and clang, GNU as and ld, lld, nasm, cmake, python, perl, sh, sed, ninja,
+make, flex, protoc, glib-compile-resources and xsltproc.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from zbuild import limits
 from zbuild.inputs.paths import absolute
 
 _PATH = r"(?P<path>[^\s:'\"`<>|]+)"
+_SPACED = r"(?P<path>[^\s:'\"`<>|](?:[^:'\"`<>|\n]*[^\s:'\"`<>|])?)"
+"""A path with spaces in it, where only the punctuation around tells its ends."""
 _QUOTED = r"['\"`\u2018\u201c](?P<path>[^'\"`\u2018\u2019\u201c\u201d\n]+)['\"`\u2019\u201d]"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -20,11 +23,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PATTERNS = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        rf"fatal error: {_PATH}: No such file or directory",
+        rf"fatal error: {_SPACED}: No such file or directory",
         rf"fatal error: {_QUOTED} file not found",
         rf"\berror: {_PATH}: No such file or directory",
         rf"\bno such file or directory: {_QUOTED}",
-        rf"file not found: {_PATH}",
+        rf"file not found: {_SPACED}$",
         rf"could not find file {_QUOTED}",
         rf"can't open {_PATH} for reading",
         rf"can't open file {_QUOTED}",
@@ -32,14 +35,16 @@ _PATTERNS = tuple(
         rf"Can't open perl script {_QUOTED}",
         rf"Can't locate {_PATH} in @INC",
         rf"cannot find {_PATH}(?::|$| )",
+        rf"cannot find {_SPACED}: No such file",
         rf"cannot open (?:linker script file |version script |file )?{_PATH}(?::|$)",
-        rf"(?:cannot|could not|unable to) open (?:file |input file |linker script )?{_QUOTED}",
+        rf"(?:cannot|could not|unable to) open (?:file |input file |include file |linker script )?{_QUOTED}",
         rf"[Uu]nable to open {_PATH}",
         rf"(?:cannot|can't) (?:access|stat|read|load) {_QUOTED}",
         rf"FileNotFoundError: .*?: {_QUOTED}",
         rf"No such file or directory: (?:b|PosixPath\()?{_QUOTED}",
         rf"{_QUOTED}: No such file or directory",
         rf"(?:^|[\s:]){_PATH}: No such file or directory",
+        rf"^[^\s:]+: (?:can't read )?{_SPACED}: No such file or directory",
         rf"^(?:[^\s:]+: )?\d+: (?:\.: |Can't open |cannot open ){_PATH}",
         rf"cannot open {_PATH}: No such file",
         rf"(?:^|: ){_PATH}: not found",
@@ -47,7 +52,10 @@ _PATTERNS = tuple(
         rf"needed by {_QUOTED}",
         rf"(?:Could not find|cannot find|does not exist)[^\n]*?{_QUOTED}",
         rf"File {_QUOTED} does not exist",
-        r"^\s+(?P<path>/[^\s:'\"]+)\s*$",
+        r"^\s+(?P<path>/[^:'\"\n]*[^\s:'\"])\s*$",
+        rf"^{_PATH}: File not found",
+        rf"can't open {_PATH}$",
+        rf"[Ff]ailed to (?:locate|load external entity) {_QUOTED}",
         rf"error while loading shared libraries: {_PATH}: cannot open",
         rf"library {_PATH} not found",
         rf"{_PATH}, needed by [^,\s]+, not found",
@@ -58,7 +66,9 @@ _MISSING = re.compile(
 )
 _MODULE = re.compile(r"(?:ModuleNotFoundError|ImportError): No module named ['\"]([\w.]+)['\"]")
 _LIBRARY = re.compile(r"(?:cannot find|unable to find library) -l(:?)([\w.+-]+)")
-_CMAKE_LIST = re.compile(r"(?:file|include|configure_file)[^\n]*(?:failed|could not find)[^\n]*:\s*\n\s*\n?\s+(\S+)")
+_CMAKE_LIST = re.compile(
+    r"(?:file|include|configure_file)[^\n]*(?:failed|could not find)[^\n]*:\s*\n\s*\n?\s+(\S(?:[^\n]*\S)?)"
+)
 
 
 def names_full_disk(output: bytes) -> bool:

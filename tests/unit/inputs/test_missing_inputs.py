@@ -47,6 +47,27 @@ MESSAGES = [
     ),
     ('error: couldn\'t read "x": cannot open file "schema.xsd"', "/w/schema.xsd"),
     ("a.c:1: error: x.y: No such file or directory", "/w/x.y"),
+    ("x.asm:7: error: unable to open include file `macros.inc'", "/i/macros.inc"),
+    ("x.asm:7: error: `incbin': unable to open file `data.bin'", "/w/data.bin"),
+    ("google/protobuf/any.proto: File not found.", "/i/google/protobuf/any.proto"),
+    ("flex: can't open scan.l", "/w/scan.l"),
+    ("sed: can't read a.txt: No such file or directory", "/w/a.txt"),
+    ("x.gresource.xml: Failed to locate \u201cicons/a.png\u201d in any source directory.", "/i/icons/a.png"),
+    ('warning: failed to load external entity "docs/a.xml"', "/w/docs/a.xml"),
+    # Names with spaces in them, where the message has no quotes.
+    ("a.c:1:10: fatal error: my dir/x y.h: No such file or directory", "/i/my dir/x y.h"),
+    ("x.S:4: Error: file not found: my data.bin\nx.S:5: Error: x", "/w/my data.bin"),
+    ("/usr/bin/ld: cannot find /a b/lib x.a: No such file or directory", "/a b/lib x.a"),
+    ("sed: can't read my file.txt: No such file or directory", "/w/my file.txt"),
+    ("cat: my file.txt: No such file or directory", "/w/my file.txt"),
+    (
+        "CMake Error at /a b/x.cmake:1 (include):\n  include could not find requested file:\n\n    /a b/y z.cmake\n",
+        "/a b/y z.cmake",
+    ),
+    (
+        "CMake Error at x.cmake:1 (file):\n  file failed to open for reading (No such file):\n\n    my data/z\n",
+        "/w/my data/z",
+    ),
 ]
 
 
