@@ -152,6 +152,8 @@ class Build:
     def _start(self, edge: Edge) -> None:
         key = edge.number
         self._progress.edge_started(self._now_ms())
+        if self._console.is_live:
+            self._show(edge)
         try:
             begin_mtime_ns = begin_edge(edge, self._graph, self._disk)
         except OSError as error:

@@ -21,7 +21,7 @@ class Console:
     Args:
         messages: where progress and errors go, stderr.
         output: where the output of commands goes, byte for byte: stdout, or stderr when stdout carries JSON.
-        is_live: whether ``messages`` is a terminal.
+        is_live: whether ``messages`` is a terminal, on which progress is a line that moves.
         keeps_color: whether colours of commands are passed on.
         is_quiet: no progress at all.
     """
@@ -31,17 +31,17 @@ class Console:
     ) -> None:
         self._messages = messages
         self._output = output
-        self._is_live = is_live
+        self.is_live = is_live
         self._keeps_color = keeps_color
         self._is_quiet = is_quiet
         self._live: LiveProgress | None = None
         self._held: list[str | bytes] | None = None
 
     def progress(self, text: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` edges have ended; ``text`` is about the last of them."""
+        """Show that ``done`` of ``total`` edges have ended; ``text`` is about the last that has begun or ended."""
         if self._is_quiet or self._held is not None:
             return
-        if not self._is_live:
+        if not self.is_live:
             self._write(text + "\n")
             return
         if self._live is None:
