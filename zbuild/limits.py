@@ -197,6 +197,10 @@ FILE_NAME_BYTES = 255
 COLLECTED_FILES = 50_000
 """Files and symlinks of one action's outputs, counted below the directories that it declares."""
 
+LEFTOVER_FILES = 1000
+"""Files that a command left and no output declares, as a result names them: generators make dozens. More than that is
+the contents of an archive, or a build within the build."""
+
 NAMES_IN_MESSAGE = 20
 """How many missing files one message lists; the rest is a count."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -20,6 +21,36 @@ def test_an_instrumented_program_finds_its_counters_where_it_was_built(tree: Tre
     assert (tree.build / "a.gcda").is_file()
     report = subprocess.run(["gcov", "a.c"], cwd=tree.build, capture_output=True, text=True, check=True).stdout
     assert "Lines executed:100.00% of 1" in report
+
+
+def test_compiled_modules_of_cxx_are_kept_and_found_though_nothing_names_them(tree: Tree, token: str) -> None:
+    tree.write(
+        {
+            "inner.cpp": f"export module inner;\nexport int value() {{ return 7; }}\nint t{token};\n",
+            "outer.cpp": "export module outer;\nexport import inner;\n",
+            "main.cpp": "import outer;\nint main() { return value() - 7; }\n",
+        }
+    )
+    tree.manifest(
+        """
+        rule cxx
+          command = g++ -std=c++20 -fmodules-ts -c $in -o $out
+        build inner.o: cxx inner.cpp
+        build outer.o: cxx outer.cpp | inner.o
+        build main.o: cxx main.cpp | outer.o
+        build app: link main.o outer.o inner.o
+          libs = -lstdc++
+        """
+    )
+
+    assert tree.zbuild().all_remote
+    assert tree.output_of("app") == ""
+    shutil.rmtree(tree.build / "gcm.cache")
+    (tree.build / "inner.o").unlink()
+    (tree.build / "outer.o").unlink()
+    again = tree.zbuild()
+    assert (again.all_remote, again.summary["executed"]) == (True, 0)
+    assert sorted(path.name for path in (tree.build / "gcm.cache").iterdir()) == ["inner.gcm", "outer.gcm"]
 
 
 def test_a_generator_finds_the_shared_library_that_its_run_path_names(tree: Tree, token: str) -> None:

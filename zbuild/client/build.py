@@ -191,6 +191,7 @@ class Build:
             depfile=os.path.normpath(os.path.join(self._build_dir, edge.depfile)) if edge.depfile else "",
             is_restat=edge.is_restat,
             with_own_paths=lambda: self._session.analyse_with_own_paths(description),
+            is_made_elsewhere=self._graph.makes,
         )
         self._session.start(edge.number, request)
 

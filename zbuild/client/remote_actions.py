@@ -264,6 +264,8 @@ class RemoteActions:
             if not self._found_more_inputs(job):
                 self._end(job, exit_code=result.exit_code or 1, error=result.message)
             return
+        if self._left_more_outputs(job, result):
+            return
         if job.files.hold_canonical_paths and self._with_own_paths(job):
             return
         try:
@@ -299,6 +301,21 @@ class RemoteActions:
         self._again(job, analysis)
         return True
 
+    def _left_more_outputs(self, job: RemoteJob, result: ActionResult) -> bool:
+        """Ask again, with what the command has left among its outputs; once for each spelling of its paths."""
+        is_wanted = job.request.is_made_elsewhere
+        if not result.leftovers or is_wanted is None or job.output_rounds > job.analysis.has_own_paths:
+            return False
+        from zbuild.client.kept_leftovers import with_leftovers
+
+        analysis = with_leftovers(job.analysis, result, self._context_for(job.analysis).roots, is_wanted)
+        if analysis is job.analysis:
+            return False
+        job.output_rounds += 1
+        job.files.discard()
+        self._again(job, analysis)
+        return True
+
     def _with_own_paths(self, job: RemoteJob) -> bool:
         """A generated file names canonical paths: make it anew where it will be used."""
         if job.analysis.has_own_paths or job.request.with_own_paths is None:
@@ -329,7 +346,7 @@ class RemoteActions:
             is_cached=job.is_cached,
             attempts=job.attempts,
             stolen_from=job.stolen_from,
-            rounds=job.input_rounds,
+            rounds=job.input_rounds + job.output_rounds,
             undeclared=tuple(job.undeclared),
             suspected=tuple(job.suspected),
             analysis=job.analysis,

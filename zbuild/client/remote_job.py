@@ -58,6 +58,8 @@ class RemoteRequest(msgspec.Struct, frozen=True):
         worker_id: the worker that alone may run it. Then it is run even if the result is known, nothing is
             published, and the outputs stay in the store. 0: any worker.
         has_all_inputs: it is not sent again with files that its failure names.
+        is_made_elsewhere: whether another edge makes a file, by path relative to the build directory. None: what the
+            command leaves undeclared is not wanted.
     """
 
     analysis: Remote
@@ -68,6 +70,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
     with_own_paths: Callable[[], Remote | Local] | None = None
     worker_id: int = 0
     has_all_inputs: bool = False
+    is_made_elsewhere: Callable[[str], bool] | None = None
 
 
 class RemoteOutcome(msgspec.Struct, frozen=True):
@@ -79,7 +82,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
         error: why the farm could not run it; empty when the exit code is the command's own.
         attempts: leases that it took; 0 for a cache hit.
         stolen_from: the worker that had its last lease before another one took it; empty: none.
-        rounds: times that it was sent again with more inputs.
+        rounds: times that it was sent again with more inputs or outputs.
         undeclared: absolute user paths of files that a failure named, that are here and that were not sent at first.
         suspected: those that a last failure may have meant: of the same name, at another place.
     """
@@ -120,6 +123,7 @@ class RemoteJob:
         self.pending: set[Digest] = set()
         self.upload_rounds = 0
         self.input_rounds = 0
+        self.output_rounds = 0
         self.undeclared: list[str] = []
         self.suspected: list[str] = []
         self.attempts = 0

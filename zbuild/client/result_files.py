@@ -25,6 +25,7 @@ class ResultFiles:
         self._stderr: MemorySink | None = None
         self._context: AnalysisContext | None = None
         self._digests: list[tuple[str, Digest]] = []
+        self._optional: set[str] = set()
 
     @property
     def hold_canonical_paths(self) -> bool:
@@ -48,6 +49,7 @@ class ResultFiles:
         if result.status is not ResultStatus.SUCCESS:
             return wanted
         check_result_tree(result.outputs, analysis.outputs, context.roots.to_user, context.roots.build_dir)
+        self._optional = {context.roots.to_user(spec.path) for spec in analysis.outputs if spec.optional}
         marker = CANONICAL_MARKER if analysis.kind == "tool" and not analysis.has_own_paths else b""
         for output in result.outputs:
             path = context.roots.to_user(output.path)
@@ -103,6 +105,11 @@ class ResultFiles:
         if self._depfile is not None:
             path, text = self._depfile
             write_file(context.roots.unmap_depfile(text.data), path)
+        # Of what its edge declares, the build itself tells.
+        for path in self._optional.intersection(path for path, _ in self._files):
+            context.invalidate(path)
+        for _, path in self._symlinks:
+            context.invalidate(path)
 
     def discard(self) -> None:
         """Leave nothing of it behind."""

@@ -19,7 +19,7 @@ class Summary:
         local: edges that ran here, outside the farm; ``local_reasons`` says why, by reason.
         retried: attempts beyond the first, after the loss of a worker or a failure of the farm.
         undeclared: commands that needed files which their edges do not declare.
-        restaged: times that an action was sent again because its failure named a further input.
+        restaged: times that an action was sent again, as its failure named a further input or it left further outputs.
         stolen: actions that another worker ran than the one that the broker had given them to.
     """
 
@@ -52,7 +52,7 @@ class Summary:
         if self.stolen:
             parts.append(f"{self.stolen} stolen")
         if self.restaged:
-            parts.append(f"{self.restaged} sent again with more inputs")
+            parts.append(f"{self.restaged} sent again with more files")
         if self.undeclared:
             parts.append(f"{len(self.undeclared)} read undeclared files (-v says which)")
         if self.uncacheable_reasons:

@@ -72,6 +72,9 @@ def with_more_inputs(analysis: Remote, paths: list[str], context: AnalysisContex
 
     The same object when there is nothing to add.
     """
+    for path in paths:
+        if not context.tree.has_file(path) and context.tree.has_come(path):
+            context.invalidate(path)
     canonical = context.roots.to_canonical
     outputs = {output.path for output in analysis.outputs}
     inline = {path for path, _ in analysis.inline_inputs}

@@ -46,6 +46,7 @@ class CompileCommand:
         cpu_flags: words such as ``-march=native`` that mean the machine the compiler runs on.
         own_path_flag: the flag for which what it makes must name the user's own directories; empty for none.
         pch_flag: the word that has clang make a precompiled header; empty for none.
+        has_modules: whether gcc reads and writes compiled modules of C++ by names of its own.
         local_reason, local_detail: why it must run on the client, if it must.
     """
 
@@ -74,6 +75,7 @@ class CompileCommand:
         self.response_files: list[str] = []
         self.own_path_flag = ""
         self.pch_flag = ""
+        self.has_modules = False
         self.local_reason: LocalReason | None = None
         self.local_detail = ""
 

@@ -7,6 +7,7 @@ import re
 
 from zbuild.inputs.compile_command import CompileCommand
 from zbuild.inputs.compile_parser import parse_compile
+from zbuild.inputs.cxx_modules import compiled_modules
 from zbuild.inputs.gathering import Gathering, StayLocal
 from zbuild.inputs.include_scan import ScanRequest
 from zbuild.inputs.include_search import IncludeDirectories
@@ -91,6 +92,8 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
         if not gathering.add_spelled(path, directory):
             raise StayLocal(LocalReason.UNREADABLE_INPUT, path)
         sources.append(absolute(path, directory))
+    if parsed.has_modules:
+        _add_modules(gathering, sources, directory)
     request = scan_request(gathering, parsed, directory, compiler, tuple(sources))
     try:
         result = context.scanner.scan(request)
@@ -114,6 +117,15 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
             gathering.properties.add(f"file:{path}")
     for path in result.absolute_includers:
         _map_absolute_includes(gathering, path)
+
+
+def _add_modules(gathering: Gathering, sources: list[str], directory: str) -> None:
+    for source in sources:
+        modules = compiled_modules(gathering.context.tree.read(source))
+        for path in modules.written:
+            gathering.add_output(absolute(path, directory))
+        for path in modules.read:
+            gathering.add_file(absolute(path, directory))
 
 
 def _asks_the_clock(compiler: str) -> bool:

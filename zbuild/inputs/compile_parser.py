@@ -223,6 +223,9 @@ class _Parser:
     def _act_module(self, _flag: str, value: str) -> None:
         self.command.input_files.append(value.rpartition("=")[2])
 
+    def _act_modules(self, _flag: str, _value: str) -> None:
+        self.command.has_modules = True
+
     def _act_plugin(self, _flag: str, value: str) -> None:
         if "/" in value:
             self.command.input_files.append(value)

@@ -166,6 +166,7 @@ ALONE = {
     "-fprofile-use": "profile",
     "-fbranch-probabilities": "profile",
     "-fauto-profile": "profile",
+    "-fmodules-ts": "modules",
     "-I-": "split_include",
     "-shared": "shared",
     "-static": "static",

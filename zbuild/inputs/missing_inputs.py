@@ -25,6 +25,7 @@ _PATTERNS = tuple(
     for pattern in (
         rf"fatal error: {_SPACED}: No such file or directory",
         rf"fatal error: {_QUOTED} file not found",
+        rf"compiled module file is {_QUOTED}",
         rf"\berror: {_PATH}: No such file or directory",
         rf"\bno such file or directory: {_QUOTED}",
         rf"file not found: {_SPACED}$",

@@ -92,6 +92,13 @@ class SourceTree:
     def content_hash(self, path: str) -> bytes:
         return self._filesystem.content_hash(path)
 
+    def has_come(self, path: str) -> bool:
+        """Whether there is a file by now that was absent when its directory was listed: nobody tells of what a command
+        of this machine makes without declaring it."""
+        directory, _, name = path.rpartition("/")
+        listing = self._filesystem.list(directory or "/")
+        return listing is not None and name in listing.files
+
     def note_made(self, path: str) -> tuple[bool, bool]:
         """An edge has made ``path``. Returns (it was not known to exist, one of its directories was thought absent)."""
         directory, _, name = path.rpartition("/")

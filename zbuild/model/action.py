@@ -21,7 +21,7 @@ from zbuild.model.capabilities import Capabilities
 ActionId = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 """32 bytes: the BLAKE3 hash of the encoded Action."""
 
-ACTION_FORMAT = "zbuild-action-3"
+ACTION_FORMAT = "zbuild-action-4"
 """Part of every ActionId. A change in what an action means, or in how it is run, changes this."""
 
 
@@ -162,6 +162,8 @@ class ActionResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         code: for ERROR: the wire code of the error class in zbuild.errors.
         missing: inputs that were not in the store.
         worker: the name of the worker that ran it.
+        leftovers: for SUCCESS: files and symlinks that it left below its writable root and that no output declares,
+            sorted; at most LEFTOVER_FILES of them.
     """
 
     status: ResultStatus
@@ -174,6 +176,7 @@ class ActionResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     missing: tuple[Digest, ...] = ()
     resources: ResourceUsage = ResourceUsage()
     worker: str = ""
+    leftovers: tuple[str, ...] = ()
 
     def blobs(self) -> list[Digest]:
         """Every blob that must be in the store for this result to be of use."""
@@ -258,6 +261,8 @@ def result_bytes(result: ActionResult) -> int:
     size_bytes = 256 + 4 * (len(result.message) + len(result.worker)) + 45 * len(result.missing)
     for output in result.outputs:
         size_bytes += 64 + 4 * (len(output.path) + len(output.target))
+    for path in result.leftovers:
+        size_bytes += 5 + 4 * len(path)
     return size_bytes
 
 

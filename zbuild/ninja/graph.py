@@ -36,6 +36,11 @@ class Graph:
             node = self.nodes[path] = Node(path)
         return node
 
+    def makes(self, path: str) -> bool:
+        """Whether an edge declares the file of that canonical path as an output."""
+        node = self.nodes.get(path)
+        return node is not None and node.in_edge is not None
+
     def add_edge(self, rule: Rule, scope: Scope, bindings: dict[str, str] | None) -> Edge:
         """A new edge without inputs and outputs."""
         edge = Edge(len(self.edges), rule, scope, self.default_pool, bindings)

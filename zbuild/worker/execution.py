@@ -17,6 +17,7 @@ from zbuild.model.action import (
     Action,
     ActionId,
     ActionResult,
+    OutputFile,
     ResourceUsage,
     ResultStatus,
     action_id_of,
@@ -30,6 +31,7 @@ from zbuild.sandbox.spec import UNBOUNDED, SandboxLevel, SandboxSpec, StandingLi
 from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
+from zbuild.storage.leftover_files import leftover_files
 from zbuild.storage.staging import Stage, StagePlan
 from zbuild.storage.tree_removal import remove_with_trash
 
@@ -291,7 +293,11 @@ class Execution:
             status, message = ResultStatus.TIMEOUT, f"killed: time limit {action.capabilities.timeout_s:g} s exceeded"
         elif exited.exit_code != 0 or exited.is_killed:
             status, message = ResultStatus.FAILURE, f"killed: {exited.limit}" if exited.limit else ""
-        outputs = collect(plan, action.outputs, self._workshop.blobs) if status is ResultStatus.SUCCESS else ()
+        outputs: tuple[OutputFile, ...] = ()
+        leftovers: tuple[str, ...] = ()
+        if status is ResultStatus.SUCCESS:
+            outputs = collect(plan, action.outputs, self._workshop.blobs)
+            leftovers = leftover_files(plan, {entry.path for entry in action.inputs})
         return ActionResult(
             status=status,
             exit_code=exited.exit_code,
@@ -300,6 +306,7 @@ class Execution:
             stderr=stderr,
             message=message,
             worker=self._workshop.name,
+            leftovers=leftovers,
         )
 
     def _kept(self, captured: Captured) -> Digest:

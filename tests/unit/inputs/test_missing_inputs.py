@@ -54,6 +54,10 @@ MESSAGES = [
     ("sed: can't read a.txt: No such file or directory", "/w/a.txt"),
     ("x.gresource.xml: Failed to locate \u201cicons/a.png\u201d in any source directory.", "/i/icons/a.png"),
     ('warning: failed to load external entity "docs/a.xml"', "/w/docs/a.xml"),
+    (
+        "m: error: failed to read compiled module\nm: note: compiled module file is \u2018gcm.cache/m.gcm\u2019",
+        "/w/gcm.cache/m.gcm",
+    ),
     # Names with spaces in them, where the message has no quotes.
     ("a.c:1:10: fatal error: my dir/x y.h: No such file or directory", "/i/my dir/x y.h"),
     ("x.S:4: Error: file not found: my data.bin\nx.S:5: Error: x", "/w/my data.bin"),

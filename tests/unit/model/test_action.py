@@ -69,7 +69,7 @@ def test_every_field_is_part_of_the_id(field: str) -> None:
 def test_the_golden_bytes_of_an_action() -> None:
     """A change here makes every cache cold: then ACTION_FORMAT changes too."""
     assert msgpack.unpackb(BODY) == [
-        "zbuild-action-3", [["os", "linux"]], "hermetic", [False, False, True, [], [], 0, 0, 600.0], True,
+        "zbuild-action-4", [["os", "linux"]], "hermetic", [False, False, True, [], [], 0, 0, 600.0], True,
         ["/bin/sh", "-c", "true"], [["A", "b"]],
         "/zb/build", "/zb/build", [["/zb/src/a.c", list(of_bytes(b"a")), False]], ["/zb/build/sub"],
         [["/zb/build/a.o", False]], True,
@@ -94,7 +94,7 @@ def test_the_header_is_read_without_the_rest() -> None:
         header_with(b"\xc0", name=b"\xa2\xff\xfe"),
         header_with(b"\xc0", name=b"\xaezbuild-action"),
         msgpack.packb(["zbuild-action-1", [], "hermetic", [], True]),
-        msgpack.packb(["zbuild-action-3", [], "hermetic", "long", True]),
+        msgpack.packb(["zbuild-action-4", [], "hermetic", "long", True]),
     ],
     ids=range(9),
 )
@@ -107,7 +107,7 @@ def test_hostile_bytes_are_bad_input(body: bytes) -> None:
 
 
 def test_another_format_is_named() -> None:
-    with pytest.raises(BadInput, match="'zbuild-action-1', but this zbuild runs 'zbuild-action-3'"):
+    with pytest.raises(BadInput, match="'zbuild-action-1', but this zbuild runs 'zbuild-action-4'"):
         decode_header(msgpack.packb(["zbuild-action-1", [], "hermetic", [], True]))
 
 
