@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import NoReturn
 
@@ -32,6 +31,8 @@ def ninja_version() -> str:
     ninja = find_ninja()
     if ninja is None:
         return STAND_IN_VERSION
+    import subprocess
+
     asked = subprocess.run([ninja, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return asked.stdout.strip() or STAND_IN_VERSION
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from zbuild.client.action_builder import ActionBuilder
 from zbuild.client.farm import ActionFinished, Connected, FarmCore, FarmState
@@ -23,9 +24,10 @@ from zbuild.model.action import Priority
 from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role
 from zbuild.protocol.status_messages import Status
-from zbuild.storage.blob_directory import BlobDirectory
-from zbuild.storage.shared_transfer import SharedTransfer
 from zbuild.transport.loop import Poller
+
+if TYPE_CHECKING:
+    from zbuild.storage.shared_transfer import SharedTransfer
 
 
 class FarmSession:
@@ -264,6 +266,9 @@ class FarmSession:
             farm = FarmCore(hello, _random_number(), int(self._priority), now_s)
             broker, directory = self._connect()
             if directory:
+                from zbuild.storage.blob_directory import BlobDirectory
+                from zbuild.storage.shared_transfer import SharedTransfer
+
                 self._shared = SharedTransfer(BlobDirectory(directory, is_durable=False))
             self._link = FarmLink(broker, farm, self._shared)
             if self._poller is not None:

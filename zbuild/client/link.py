@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zbuild.client.farm import Connected, FarmCore, FarmEvent
 from zbuild.errors import ProtocolError
 from zbuild.protocol.codec import encode, to_client
 from zbuild.protocol.messages import ToClient
-from zbuild.storage.shared_transfer import SharedTransfer
 from zbuild.storage.transfer import BlobChannel, Transfer, TransferEvent
 from zbuild.transport.loop import Poller, Socket, drain, new_context
 from zbuild.transport.sockets import blob_dealer, control_dealer, peer_endpoint
+
+if TYPE_CHECKING:
+    from zbuild.storage.shared_transfer import SharedTransfer
 
 Event = FarmEvent | TransferEvent
 

@@ -13,7 +13,6 @@ from zbuild.inputs.gathering import Gathering, StayLocal, named_variables
 from zbuild.inputs.include_scan import ScanRequest
 from zbuild.inputs.include_search import IncludeDirectories
 from zbuild.inputs.launcher import unwrap
-from zbuild.inputs.link_inputs import find_link_inputs
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute
 from zbuild.inputs.shell import BUILTINS, SimpleCommand, parse
@@ -213,6 +212,8 @@ def _add_declared(gathering: Gathering) -> None:
         if not context.roots.is_system(path):
             gathering.add_file(path)
     if gathering.kind in ("link", "archive"):
+        from zbuild.inputs.link_inputs import find_link_inputs
+
         found = find_link_inputs(archives, (), (), (), context.roots.is_system)
         for path in found.files:
             gathering.add_file(path)

@@ -11,7 +11,6 @@ from zbuild.inputs.cxx_modules import compiled_modules
 from zbuild.inputs.gathering import Gathering, StayLocal
 from zbuild.inputs.include_scan import ScanRequest
 from zbuild.inputs.include_search import IncludeDirectories
-from zbuild.inputs.link_inputs import find_link_inputs
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute, is_below
 from zbuild.inputs.shell import SimpleCommand
@@ -194,6 +193,8 @@ def _add_linked(gathering: Gathering, parsed: CompileCommand, directory: str, co
     library_dirs += context.include_path["LIBRARY_PATH"]
     builtin = context.toolchain.search_directories(compiler, "c", tuple(parsed.tool_flags))
     system = builtin.library if builtin is not None else ()
+    from zbuild.inputs.link_inputs import find_link_inputs
+
     found = find_link_inputs(named, parsed.libraries, library_dirs, system, gathering.roots.is_system)
     for path in found.files:
         gathering.add_file(path)

@@ -1,13 +1,13 @@
-"""Questions put to a gcc or clang driver by running it: what it searches, what it runs, what ``native`` means."""
+"""Questions put to a gcc or clang driver by running it: what it searches, what it runs, what ``native`` means.
+
+A build of known tools asks none, so what only the asking needs is imported then.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-import shlex
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -66,6 +66,8 @@ class SearchDirectories(NamedTuple):
 
 def run_program(argv: Sequence[str]) -> tuple[int, str, str]:
     """The default ``Run``. The standard library starts programs with vfork, which is safe beside other threads."""
+    import subprocess
+
     try:
         completed = subprocess.run(
             argv,
@@ -108,6 +110,8 @@ def install_directories(run: Run, compiler: str) -> list[str]:
 
 def programs(run: Run, compiler: str) -> list[str]:
     """The programs that the driver starts, absolute, symbolic links kept."""
+    import shutil
+
     found = []
     for name in PROGRAMS:
         code, text, _ = run([compiler, f"-print-prog-name={name}"])
@@ -150,6 +154,8 @@ def _compiler_words(run: Run, compiler: str, flags: Sequence[str]) -> list[str] 
     lines = [line for line in text.splitlines() if "cc1" in line]
     if code != 0 or not lines:
         return None
+    import shlex
+
     words = shlex.split(lines[0])
     joined: list[str] = []
     for word in words:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Mapping
 
 from zbuild.inputs.environment import action_environment, canonical_environment, path_list, program_directories
@@ -74,6 +73,8 @@ class AnalysisContext:
         """Along PATH. What is found stays found for the build; what is not may still be made by it."""
         found = self._programs.get(name)
         if found is None:
+            import shutil
+
             found = shutil.which(name, path=":".join(self.program_directories))
             if found is not None:
                 self._programs[name] = found

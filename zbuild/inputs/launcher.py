@@ -7,7 +7,8 @@ import re
 from typing import NamedTuple
 
 from zbuild.inputs.compile_command import is_compiler
-from zbuild.inputs.tool_parts import COMPILER_LAUNCHERS
+
+COMPILER_LAUNCHERS = frozenset({"ccache", "sccache", "distcc", "icecc", "buildcache", "fastbuild-fbuild"})
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 

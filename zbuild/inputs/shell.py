@@ -6,7 +6,6 @@ substitutions. What cannot be predicted at all (``eval``, loops over words, here
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -78,6 +77,8 @@ def parse(
 
 
 def _expanded(pattern: str, directory: str) -> list[str]:
+    import glob
+
     return sorted(glob.glob(pattern, root_dir=directory))
 
 

@@ -6,11 +6,9 @@ import os
 import re
 
 from zbuild import limits
-from zbuild.inputs.elf import closure
 from zbuild.inputs.gathering import Gathering, StayLocal
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute, is_below
-from zbuild.inputs.python_imports import imports_of
 from zbuild.inputs.shell import BUILTINS, SimpleCommand
 
 VERSION_CONTROL_PROGRAMS = frozenset({"git", "hg", "svn", "svnversion", "bzr", "fossil", "jj", "darcs"})
@@ -129,6 +127,8 @@ def _add_loaded(gathering: Gathering, path: str) -> None:
         gathering.add_file(f"{os.path.dirname(os.path.dirname(path))}/pyvenv.cfg")
         gathering.properties.add(f"tool:{os.path.realpath(path)}")
         return
+    from zbuild.inputs.elf import closure
+
     loaded = closure(path, gathering.context.include_path["LD_LIBRARY_PATH"])[1:]
     for library in loaded:
         gathering.add_file(library)
@@ -300,6 +300,8 @@ def _python_search(gathering: Gathering, interpreter: str) -> list[str]:
 def _add_python(gathering: Gathering, scripts: list[str], interpreter: str) -> None:
     search = _python_search(gathering, interpreter)
     try:
+        from zbuild.inputs.python_imports import imports_of
+
         found = imports_of(scripts, search, gathering.roots.is_system)
     except OSError as problem:
         raise StayLocal(LocalReason.UNREADABLE_INPUT, str(problem)) from problem

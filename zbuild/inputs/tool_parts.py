@@ -7,16 +7,15 @@ import json
 import os
 import re
 import shutil
-from typing import NamedTuple
 
 from zbuild import limits
 from zbuild.inputs import compiler_probe
 from zbuild.inputs.compile_command import is_compiler
 from zbuild.inputs.compiler_probe import STANDARD_PATH, Run
 from zbuild.inputs.elf import closure
+from zbuild.inputs.launcher import COMPILER_LAUNCHERS
 from zbuild.inputs.paths import is_below
-
-COMPILER_LAUNCHERS = frozenset({"ccache", "sccache", "distcc", "icecc", "buildcache", "fastbuild-fbuild"})
+from zbuild.inputs.toolchain import ToolParts
 
 _PYTHON = re.compile(r"(?:python|pypy)(?:\d+(?:\.\d+)*)?")
 _PERL = re.compile(r"perl(?:\d+(?:\.\d+)*)?")
@@ -27,13 +26,6 @@ _PROBE_PYTHON = (
 _SCRIPT_PROGRAM = re.compile(
     rb"(?:^|[\s;&|\"'(])((?:/[\w.+-]+)+|[\w+-]*(?:gcc|g\+\+|clang|clang\+\+|cc|c\+\+)(?:-[\d.]+)?)"
 )
-
-
-class ToolParts(NamedTuple):
-    """``files`` and ``trees``: existing or not; one that is absent now may appear and then changes the tool."""
-
-    files: tuple[str, ...]
-    trees: tuple[str, ...]
 
 
 def parts_of(path: str, run: Run) -> ToolParts | None:

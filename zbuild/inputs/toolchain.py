@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 
 from zbuild import limits
 from zbuild.inputs import cache_file, compiler_probe
 from zbuild.inputs.compiler_probe import Run, SearchDirectories, run_program
-from zbuild.inputs.tool_parts import ToolParts, parts_of
 from zbuild.inputs.tree_digest import TreeDigest, digest_of_trees
 
 FORMAT = "zbuild-toolchain-1"
@@ -32,6 +31,16 @@ FINGERPRINT_FORMAT = b"zbuild-tool-1"
 """Salt of every fingerprint. Changing what belongs to one changes this."""
 
 _PRINT_MODULE_PATH = "import sys; print(*(p for p in sys.path if 'packages' in p and p.startswith('/')), sep='\\n')"
+
+
+class ToolParts(NamedTuple):
+    """Which files of the system decide what a tool does.
+
+    ``files`` and ``trees``: existing or not; one that is absent now may appear and then changes the tool.
+    """
+
+    files: tuple[str, ...]
+    trees: tuple[str, ...]
 
 
 class Toolchain:
@@ -141,6 +150,9 @@ class Toolchain:
             fingerprint = self._fingerprint_of(path, known[0])
             if fingerprint == known[1]:
                 return fingerprint.hex()
+        # Only for a tool that is new or has changed.
+        from zbuild.inputs.tool_parts import parts_of
+
         parts = parts_of(path, self._run)
         if parts is None:
             self._tools.pop(path, None)
