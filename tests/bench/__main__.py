@@ -14,6 +14,7 @@ BENCHMARKS = {
     "startup": "where the start of an embedded farm spends its time",
     "sandbox": "a plain spawn, cold bubblewrap and a warm sandbox; staging; what 10,000 actions leave",
     "action": "where the time and CPU of one remote action go",
+    "broker_scale": "what the broker costs per action, from 10 to 3,000 workers",
     "header_search": "the include scan against the compiler's -M",
 }
 
