@@ -46,6 +46,14 @@ PLATFORM_CLASSES = 4096
 STALE_ENTRIES = 1024
 """Entries of a queue whose actions were given up. Beyond this, and more than the live ones, they are swept out."""
 
+STALE_WORKER_ENTRIES = 64
+"""Entries of workers that have changed since, in one heap. Beyond this, and more than the live ones, they are swept
+out: some 5 KB."""
+
+WORKER_CHANGES = 8192
+"""Changes of workers that are remembered for the platform classes, which take them in when they are asked next. It is
+twice SESSIONS: a class that is further behind looks at each of its workers once, which is less."""
+
 PREFETCH_S = 0.1
 """Seconds of expected work that a worker may hold beyond its slots, each slot counted.
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from zbuild.client.farm import FarmCore
-from zbuild.coordinator import scheduler, verdict
+from zbuild.coordinator import platform_class, verdict
 from zbuild.coordinator.action_record import ActionEvent, ActionRecord, ActionState, Holding
 from zbuild.coordinator.delivery import Outbox
+from zbuild.coordinator.health import HEALTH_TABLE, WorkerHealth
 from zbuild.coordinator.journal import Loss
 from zbuild.coordinator.lifecycle import Lifecycle
 from zbuild.coordinator.placement import Placement
@@ -67,10 +68,10 @@ def lost_lease_not_noticed(patch: pytest.MonkeyPatch) -> None:
     original = Lifecycle.compare
 
     def compare(self: Lifecycle, worker: WorkerSession, report: Report) -> None:
-        held = worker.held
-        worker.held = set()
+        held = worker._held
+        worker._held = set()
         original(self, worker, report)
-        worker.held = held
+        worker._held = held
 
     patch.setattr(Lifecycle, "compare", compare)
 
@@ -136,7 +137,7 @@ def given_back_lease_stays_on_the_list(patch: pytest.MonkeyPatch) -> None:
         worker = self._farm.registry.workers.get(holding.peer)
         original(self, record, holding, loss)
         if worker is not None:
-            worker.held.add(record.action)
+            worker.hold(record.action)
 
     patch.setattr(Lifecycle, "_end", end)
 
@@ -150,7 +151,7 @@ def queue_is_miscounted(patch: pytest.MonkeyPatch) -> None:
 
 def no_grace_for_a_lost_worker(patch: pytest.MonkeyPatch) -> None:
     def worker_left(self: Placement, worker: WorkerSession) -> None:
-        self._farm.scheduler.worker_left(worker.peer)
+        self._farm.scheduler.worker_left(worker)
         self._watch_queued()
 
     patch.setattr(Placement, "worker_left", worker_left)
@@ -161,7 +162,7 @@ def question_not_repeated(patch: pytest.MonkeyPatch) -> None:
 
 
 def properties_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scheduler.PlatformClass, "judge", lambda _self, _worker: True)
+    patch.setattr(platform_class.PlatformClass, "judge", lambda _self, _worker: True)
 
 
 def client_ignores_a_stranger_broker(patch: pytest.MonkeyPatch) -> None:
@@ -251,17 +252,27 @@ def losing_copy_is_not_revoked(patch: pytest.MonkeyPatch) -> None:
 def copy_goes_to_the_same_worker(patch: pytest.MonkeyPatch) -> None:
     original = Scheduler.worker_for_copy
 
-    def worker_for_copy(
-        self: Scheduler, record: ActionRecord, workers: dict[bytes, WorkerSession]
-    ) -> WorkerSession | None:
-        found = original(self, record, workers)
-        return found and workers[next(iter(record.holdings.values())).peer]
+    def worker_for_copy(self: Scheduler, record: ActionRecord) -> WorkerSession | None:
+        found = original(self, record)
+        return found and self._registry.workers[next(iter(record.holdings.values())).peer]
 
     patch.setattr(Scheduler, "worker_for_copy", worker_for_copy)
 
 
 def a_build_s_leases_are_miscounted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Scheduler, "returned", lambda _self, _record: None)
+
+
+def a_freed_slot_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    """The classes go on taking a worker for as full as it was."""
+    patch.setattr(WorkerSession, "release", lambda self, action: self._held.discard(action))
+
+
+def a_trusted_worker_is_mistaken(patch: pytest.MonkeyPatch) -> None:
+    """The classes do not learn that a worker has come into quarantine, or out of it."""
+    patch.setattr(
+        WorkerHealth, "_apply", lambda self, event: setattr(self, "state", HEALTH_TABLE.after(self.state, event))
+    )
 
 
 @dataclass(frozen=True)
@@ -300,4 +311,6 @@ MUTANTS = (
     Mutant(losing_copy_is_not_revoked, "has not ended|after all builds"),
     Mutant(copy_goes_to_the_same_worker, "does not have it on its list|all there can be"),
     Mutant(a_build_s_leases_are_miscounted, "counts of leases"),
+    Mutant(a_freed_slot_is_not_noticed, "the index has it as"),
+    Mutant(a_trusted_worker_is_mistaken, "the index has it as"),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
-from zbuild.coordinator.action_record import ActionState
+from zbuild.coordinator.action_record import ActionRecord, ActionState
 from zbuild.coordinator.farm_state import FarmState, ResultCache
 from zbuild.coordinator.journal import JournalRecord, JournalState
 from zbuild.coordinator.lifecycle import Lifecycle
@@ -136,10 +137,12 @@ class BrokerCore:
     def disconnected(self, peer: bytes, now_s: float) -> None:
         """The transport knows that the link is down. The peer keeps what it has for RECONNECT_GRACE_S."""
         self.farm.now_s = now_s
-        session = self.farm.registry.workers.get(peer) or self.farm.registry.clients.get(peer)
+        worker = self.farm.registry.workers.get(peer)
+        session = worker or self.farm.registry.clients.get(peer)
         if session is not None and session.away_since_s is None:
             session.away_since_s = now_s
-            self._copy_stragglers()
+            if worker is not None:
+                self._copy_stragglers([self.farm.actions[action] for action in sorted(worker.held)])
 
     def tick(self, now_s: float) -> None:
         """Judge who has been silent for too long, and repeat questions that were not answered."""
@@ -160,7 +163,8 @@ class BrokerCore:
             elif now_s - client.last_seen_s > CLIENT_TIMEOUT_S:
                 self._lose_client(client.peer, f"silent for {CLIENT_TIMEOUT_S:g} s")
         self._lifecycle.bring_back()
-        self._copy_stragglers()
+        if any(worker.load < 1.0 for worker in self.farm.registry.workers.values()):
+            self._copy_stragglers(self.farm.actions.values())
         for announcement in self._board.due(self.farm.registry.workers.values(), now_s):
             self.farm.outbox.publish(announcement)
 
@@ -176,8 +180,7 @@ class BrokerCore:
     def dispatch(self, now_s: float) -> list[Effect]:
         """Grant what can be granted, give up what can never run, and return everything to be done."""
         self.farm.now_s = now_s
-        registry, scheduler = self.farm.registry, self.farm.scheduler
-        while (assignment := scheduler.next_assignment(registry.workers, registry.slots)) is not None:
+        while (assignment := self.farm.scheduler.next_assignment()) is not None:
             self._lifecycle.grant(*assignment)
         self._lifecycle.placement.settle(now_s)
         return self.farm.outbox.drain()
@@ -314,13 +317,13 @@ class BrokerCore:
             if session.away_since_s is not None:
                 session.away_since_s = min(now_s, session.away_since_s + stood_s)
 
-    def _copy_stragglers(self) -> None:
-        """While nothing waits, idle workers run copies of what takes far too long or may be lost."""
+    def _copy_stragglers(self, records: Iterable[ActionRecord]) -> None:
+        """While nothing waits, idle workers run copies of those that take far too long or may be lost."""
         registry, scheduler = self.farm.registry, self.farm.scheduler
-        if scheduler.queued or not any(worker.load < 1.0 for worker in registry.workers.values()):
+        if scheduler.queued:
             return
-        for record in [each for each in self.farm.actions.values() if needs_copy(each, registry, self.farm.now_s)]:
-            worker = scheduler.worker_for_copy(record, registry.workers)
+        for record in [each for each in records if needs_copy(each, registry, self.farm.now_s)]:
+            worker = scheduler.worker_for_copy(record)
             if worker is not None:
                 self._lifecycle.grant(record, worker)
 

@@ -60,7 +60,7 @@ class FarmState:
         self.recovery = Recovery(former, started_s)
         self.health = HealthRecords()
         self.registry = Registry()
-        self.scheduler = Scheduler(strategy)
+        self.scheduler = Scheduler(self.registry, strategy)
         self.actions: dict[ActionId, ActionRecord] = {}
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from zbuild.fsm import TransitionTable
 from zbuild.limits import (
@@ -61,6 +62,7 @@ class WorkerHealth:
         failures: in a row.
         breaks: times that the breaker opened, each of which doubles the back-off.
         retry_s: when a FAILED worker may try again.
+        on_change: called after each change of ``state``.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,7 @@ class WorkerHealth:
         self.failures = 0
         self.breaks = 0
         self.retry_s = 0.0
+        self.on_change: Callable[[], None] | None = None
 
     def failed(self, now_s: float) -> bool:
         """An attempt was lost to the worker itself. True when this opened the breaker."""
@@ -108,7 +111,9 @@ class WorkerHealth:
             self._apply(HealthEvent.RETRY)
 
     def _apply(self, event: HealthEvent) -> None:
-        self.state = HEALTH_TABLE.after(self.state, event)
+        before, self.state = self.state, HEALTH_TABLE.after(self.state, event)
+        if self.state is not before and self.on_change is not None:
+            self.on_change()
 
 
 class HealthRecords:

@@ -95,7 +95,7 @@ class Lifecycle:
         lease = LeaseId(record.action, record.attempt, self._farm.epoch)
         holding = Holding(lease, worker.worker_id, worker.incarnation, worker.peer, self._farm.now_s)
         record.holdings[record.attempt] = holding
-        worker.held.add(record.action)
+        worker.hold(record.action)
         self._farm.scheduler.granted(record, worker)
         self._farm.journal.append(Granted(lease, worker.worker_id, worker.incarnation))
         holding.grant_sequence = self._farm.outbox.grant(worker, lease, record)
@@ -158,11 +158,11 @@ class Lifecycle:
         victim = self._farm.registry.workers.get(holding.peer)
         if victim is not None:
             holding.stolen_from = holding.stolen_from or victim.name
-            victim.held.discard(record.action)
+            victim.release(record.action)
             self._farm.outbox.revoke(holding.peer, lease)
         holding.peer, holding.worker_id, holding.incarnation = worker.peer, worker.worker_id, worker.incarnation
         holding.hops, holding.grant_sequence, holding.since_s = stolen.hops, 0, self._farm.now_s
-        worker.held.add(record.action)
+        worker.hold(record.action)
         if all(each.peer for each in record.holdings.values()):
             self._farm.recovery.unheld.discard(record.action)
         self._farm.journal.append(Granted(lease, worker.worker_id, worker.incarnation, stolen.hops))
@@ -207,7 +207,7 @@ class Lifecycle:
         del record.holdings[holding.lease.attempt]
         worker = self._farm.registry.workers.get(holding.peer)
         if worker is not None:
-            worker.held.discard(record.action)
+            worker.release(record.action)
         self._farm.scheduler.returned(record)
         if loss is not None:
             record.losses.append(loss)
@@ -252,7 +252,7 @@ class Lifecycle:
             worker = self._farm.registry.workers.get(holding.peer)
             self._farm.scheduler.returned(record)
             if worker is not None:
-                worker.held.discard(record.action)
+                worker.release(record.action)
                 self._farm.outbox.revoke(holding.peer, holding.lease)
         record.holdings.clear()
         record.apply(event)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from zbuild.coordinator.action_record import ActionRecord, ActionState
 from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.platform_class import PlatformClass
 from zbuild.coordinator.registry import WorkerSession
-from zbuild.coordinator.scheduler import PlatformClass
 from zbuild.errors import NoEligibleWorker
-from zbuild.limits import ELIGIBILITY_GRACE_S, PROPERTY_FRESH_S, PROPERTY_QUERY_REPEAT_S, WORKERS_NAMED
+from zbuild.limits import BROKER_TICK_S, ELIGIBILITY_GRACE_S, PROPERTY_FRESH_S, PROPERTY_QUERY_REPEAT_S, WORKERS_NAMED
 from zbuild.protocol.messages import QueryProperties
 
 
 class Placement:
     """Watches the platform classes of which it is not yet known that a worker will do.
 
-    ``_unplaced`` has for each the instant at which it was first found to fit no worker, or None.
+    What is done after each message costs the same however many workers there are: questions that were not
+    answered, and doubts in what workers have told, are gone through once in BROKER_TICK_S.
 
     Args:
         give_up: ends a queued action with an error code and a text.
@@ -25,7 +27,8 @@ class Placement:
     def __init__(self, farm: FarmState, give_up: Callable[[ActionRecord, int, str], None]) -> None:
         self._farm = farm
         self._give_up = give_up
-        self._unplaced: dict[PlatformClass, float | None] = {}
+        self._unplaced: dict[PlatformClass, None] = {}
+        self._repeated_s = farm.started_s
         self._grace_ends_s = farm.started_s + ELIGIBILITY_GRACE_S
         self._has_lost_worker = False
 
@@ -34,12 +37,9 @@ class Placement:
 
     def enqueue(self, record: ActionRecord) -> None:
         """Queue an action, and watch its class if no worker is known to do."""
-        platform_class, is_new = self._farm.scheduler.enqueue(record)
-        if is_new:
-            self._farm.scheduler.judge_workers(platform_class, self._farm.registry.workers.values())
-        verdicts = platform_class.verdicts.values()
-        if True not in verdicts or None in verdicts:
-            self._unplaced.setdefault(platform_class, None)
+        platform_class = self._farm.scheduler.enqueue(record)
+        if platform_class.unknown or not platform_class.eligible:
+            self._watch(platform_class)
 
     def worker_changed(self, worker: WorkerSession) -> None:
         """A worker has come, or has told of a property."""
@@ -47,7 +47,7 @@ class Placement:
         self._watch_queued()
 
     def worker_left(self, worker: WorkerSession) -> None:
-        self._farm.scheduler.worker_left(worker.peer)
+        self._farm.scheduler.worker_left(worker)
         self._has_lost_worker = True
         self._watch_queued()
 
@@ -56,26 +56,33 @@ class Placement:
         if self._has_lost_worker:
             self._has_lost_worker = False
             self._grace_ends_s = max(self._grace_ends_s, now_s + ELIGIBILITY_GRACE_S)
+        is_repeating = now_s - self._repeated_s >= BROKER_TICK_S
+        if is_repeating:
+            self._repeated_s = now_s
         for platform_class in list(self._unplaced):
-            self._place(platform_class, now_s)
+            self._place(platform_class, now_s, is_repeating=is_repeating)
 
     def _watch_queued(self) -> None:
-        for platform_class in self._farm.scheduler.classes.values():
-            if platform_class.queued:
-                self._unplaced.setdefault(platform_class, None)
+        for platform_class in self._farm.scheduler.waiting:
+            self._watch(platform_class)
 
-    def _place(self, platform_class: PlatformClass, now_s: float) -> None:
+    def _watch(self, platform_class: PlatformClass) -> None:
+        if platform_class not in self._unplaced:
+            self._unplaced[platform_class] = None
+            platform_class.doubted_s = None
+
+    def _place(self, platform_class: PlatformClass, now_s: float, *, is_repeating: bool) -> None:
         """Ask the workers what they have not told; fail the queue once all have told, and none will do."""
         if not platform_class.queued:
             del self._unplaced[platform_class]
             return
-        for peer, verdict in platform_class.verdicts.items():
-            if verdict is None:
-                self._ask(self._farm.registry.workers[peer], platform_class, now_s)
-        verdicts = platform_class.verdicts.values()
-        if None in verdicts:
+        asked = platform_class.unknown if is_repeating else platform_class.unasked
+        for worker in list(asked.values()):
+            self._ask(worker, platform_class, now_s)
+        platform_class.unasked.clear()
+        if platform_class.unknown:
             return
-        if True in verdicts:
+        if platform_class.eligible:
             del self._unplaced[platform_class]
         elif self._ask_again(platform_class, now_s):
             return
@@ -87,23 +94,28 @@ class Placement:
         """Before a queue is failed, every worker that does not fit must have said so lately.
 
         What counts is when the queue was first found to fit nobody: however slowly the workers
-        answer, each is asked at most once.
+        answer, each is asked at most once. True while it is not known yet that all have.
         """
-        doubted_s = self._unplaced[platform_class]
-        if doubted_s is None:
-            doubted_s = self._unplaced[platform_class] = now_s
+        has_all = platform_class.asked_joined == self._farm.registry.joined
+        is_recent = now_s - platform_class.asked_s < BROKER_TICK_S
+        is_settled = has_all and (is_recent or platform_class.doubted_s is not None)
+        if platform_class.doubted_s is None:
+            platform_class.doubted_s = now_s
+        if is_settled or is_recent:
+            return not is_settled
         is_asked = False
         for worker in self._farm.registry.workers.values():
-            if platform_class.forget_unmet(worker, doubted_s - PROPERTY_FRESH_S):
+            if platform_class.forget_unmet(worker, platform_class.doubted_s - PROPERTY_FRESH_S):
                 self._farm.scheduler.worker_changed(worker)
                 self._ask(worker, platform_class, now_s)
                 is_asked = True
+        platform_class.asked_joined, platform_class.asked_s = self._farm.registry.joined, now_s
         return is_asked
 
     def _ask(self, worker: WorkerSession, platform_class: PlatformClass, now_s: float) -> None:
         names = [
             name
-            for name in platform_class.unknown(worker)
+            for name in platform_class.untold(worker)
             if now_s - worker.asked.get(name, -PROPERTY_QUERY_REPEAT_S) >= PROPERTY_QUERY_REPEAT_S
         ]
         if names:
@@ -111,9 +123,10 @@ class Placement:
             self._farm.outbox.send(worker.peer, QueryProperties(names=tuple(names)))
 
     def _fail_queue(self, platform_class: PlatformClass) -> None:
-        workers = list(self._farm.registry.workers.values())
+        workers = self._farm.registry.workers
         reasons = [
-            f"{worker.name} lacks {', '.join(platform_class.unmet(worker))}" for worker in workers[:WORKERS_NAMED]
+            f"{worker.name} lacks {', '.join(platform_class.unmet(worker))}"
+            for worker in islice(workers.values(), WORKERS_NAMED)
         ]
         text = f"none of {len(workers)} workers can ever run it: {'; '.join(reasons)}"
         for record in [entry[3] for entry in platform_class.entries()]:

@@ -1,7 +1,9 @@
 """Which of the workers that could take an action gets it: the seed's ReassignStrategy, as pure functions.
 
 A strategy ranks a worker for an action; the lowest rank wins. Before any strategy, a worker on which
-the action has failed already comes after all others.
+the action has failed already comes after all others. So that not every worker need be ranked, those with a
+free slot are kept in an order that agrees with the strategy for every action, and those that may only
+prefetch in the order of their load.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from zbuild.model.action import Priority
 
 Rank = tuple[float, ...]
 Strategy = Callable[[ActionRecord, WorkerSession], Rank]
+FreeOrder = Callable[[WorkerSession], float]
+
+POINT_BITS = 32
+"""Actions and workers are points of so many bits for ``affinity``."""
 
 
 class ReassignStrategy(enum.Enum):
@@ -29,8 +35,8 @@ class ReassignStrategy(enum.Enum):
 
 
 def round_robin(_record: ActionRecord, worker: WorkerSession) -> Rank:
-    """The worker whose last turn is the longest ago."""
-    return (worker.last_turn,)
+    """Among workers with a free slot the one whose last turn is the longest ago."""
+    return (worker.load >= 1.0, worker.last_turn if worker.load < 1.0 else worker.load)
 
 
 def least_loaded(_record: ActionRecord, worker: WorkerSession) -> Rank:
@@ -41,9 +47,12 @@ def least_loaded(_record: ActionRecord, worker: WorkerSession) -> Rank:
 def affinity(record: ActionRecord, worker: WorkerSession) -> Rank:
     """Among workers with a free slot the same one each time, because it has the inputs of the last time.
 
-    Rendezvous hashing (Thaler and Ravishankar 1998): when a worker leaves, only its own actions move.
+    The nearest by XOR, the metric of Kademlia (Maymounkov and Mazieres 2002): when a worker leaves, only its own
+    actions move, and a sorted list finds the nearest in logarithmic time.
     """
-    return (worker.load >= 1.0, crc32(record.action, worker.worker_id & 0xFFFF_FFFF))
+    if worker.load >= 1.0:
+        return (True, worker.load)
+    return (False, point_of_action(record) ^ point_of_worker(worker))
 
 
 def by_priority(record: ActionRecord, worker: WorkerSession) -> Rank:
@@ -54,9 +63,27 @@ def by_priority(record: ActionRecord, worker: WorkerSession) -> Rank:
     return (worker.load, is_unwell)
 
 
+def point_of_action(record: ActionRecord) -> int:
+    """Its id is a hash already."""
+    return int.from_bytes(record.action[: POINT_BITS // 8], "big")
+
+
+def point_of_worker(worker: WorkerSession) -> int:
+    """Spreads worker ids that follow one another."""
+    return crc32(worker.worker_id.to_bytes(8, "big"))
+
+
 STRATEGIES: dict[ReassignStrategy, Strategy] = {
     ReassignStrategy.ROUND_ROBIN: round_robin,
     ReassignStrategy.LEAST_LOADED: least_loaded,
     ReassignStrategy.AFFINITY: affinity,
     ReassignStrategy.PRIORITY: by_priority,
 }
+
+FREE_ORDERS: dict[ReassignStrategy, FreeOrder | None] = {
+    ReassignStrategy.ROUND_ROBIN: lambda worker: worker.last_turn,
+    ReassignStrategy.LEAST_LOADED: lambda worker: worker.load,
+    ReassignStrategy.AFFINITY: None,
+    ReassignStrategy.PRIORITY: lambda worker: worker.load,
+}
+"""The order of workers of equal health that have a free slot; None: by their distance from the action."""

@@ -97,7 +97,7 @@ class Recovery:
                 continue
             if worker is not None and worker.is_process(holding):
                 holding.peer = worker.peer
-                worker.held.add(record.action)
+                worker.hold(record.action)
             elif worker is not None or now_s >= self.ends_s:
                 lost.append(holding)
             else:

@@ -6,8 +6,10 @@ from collections import Counter
 
 from zbuild.coordinator.action_record import ActionState, Waiter
 from zbuild.coordinator.farm_state import FarmState
+from zbuild.coordinator.health import HealthState
+from zbuild.coordinator.platform_class import PlatformClass, class_key, is_current
 from zbuild.coordinator.registry import WorkerSession
-from zbuild.coordinator.scheduler import PlatformClass, class_key, is_current
+from zbuild.coordinator.worker_index import capacity
 from zbuild.limits import STALE_ENTRIES
 from zbuild.model.action import ActionId
 from zbuild.testing.violation import Violation
@@ -21,6 +23,8 @@ def check_books(farm: FarmState) -> None:
     _check_leases(farm)
     _check_queues(farm)
     _check_waiters(farm)
+    for platform_class in farm.scheduler.classes.values():
+        _check_workers(farm, platform_class)
     slots = sum(worker.slots for worker in farm.registry.workers.values())
     if farm.registry.slots != slots:
         raise Violation(f"the broker counts {farm.registry.slots} slots, its workers have {slots}")
@@ -74,8 +78,8 @@ def _check_queues(farm: FarmState) -> None:
             text = f"a class counts {platform_class.queued} queued actions, there are {queued[id(platform_class)]}"
             raise Violation(text)
         _check_entries(farm, platform_class)
-        if platform_class.queued and platform_class.verdicts.keys() != farm.registry.workers.keys():
-            raise Violation("a class with queued actions has not judged every worker")
+        if bool(platform_class.queued) != (platform_class in farm.scheduler.waiting):
+            raise Violation(f"a class with {platform_class.queued} queued actions is on the wrong list")
 
 
 def _check_entries(farm: FarmState, platform_class: PlatformClass) -> None:
@@ -91,6 +95,34 @@ def _check_entries(farm: FarmState, platform_class: PlatformClass) -> None:
             live[record.action] += 1
     if len(live) != platform_class.queued or live.total() != platform_class.queued:
         raise Violation(f"{live.total()} live entries of {len(live)} actions for {platform_class.queued} queued ones")
+
+
+def _check_workers(farm: FarmState, platform_class: PlatformClass) -> None:
+    """Every worker is found where an action for it would look, unless its change has not been taken in yet."""
+    verdicts, index = platform_class.verdicts, platform_class.index
+    if verdicts.keys() != farm.registry.workers.keys():
+        raise Violation("a class has not judged every worker")
+    for verdict, workers in ((True, platform_class.eligible), (None, platform_class.unknown)):
+        if workers != {peer: farm.registry.workers[peer] for peer in verdicts if verdicts[peer] is verdict}:
+            raise Violation(f"the workers that a class lists for the verdict {verdict} are not those that have it")
+    if not platform_class.unasked.keys() <= platform_class.unknown.keys():
+        raise Violation("a class is about to ask a worker that has told everything")
+    pending = set(index.pending())
+    for peer, worker in farm.registry.workers.items():
+        place = _place(worker) if verdicts[peer] else ""
+        if worker not in pending and index.place_of(worker) != place:
+            text = f"worker {worker.name} is {place or 'not to be given anything'}"
+            raise Violation(f"{text}, and the index has it as {index.place_of(worker) or 'absent'}")
+
+
+def _place(worker: WorkerSession) -> str:
+    if not worker.is_open:
+        return ""
+    if worker.health.state is HealthState.FAILED:
+        return "" if worker.held else "spare"
+    if len(worker.held) < capacity(worker, 0.0, can_prefetch=False):
+        return "free"
+    return "ahead" if len(worker.held) < capacity(worker, 1e-9, can_prefetch=True) else "full"
 
 
 def _check_waiters(farm: FarmState) -> None:

@@ -72,9 +72,9 @@ class StealLink:
             for frames in drain(self._replies):
                 effects += self._reply(self._replies, frames, steals)
         for endpoint in list(self._asked):
-            frames = receive(self._requests[endpoint])
-            if frames is not None:
-                effects += self._answered(endpoint, frames, steals)
+            answer = receive(self._requests[endpoint])
+            if answer is not None:
+                effects += self._answered(endpoint, answer, steals)
         if self._announcements is not None:
             for frames in drain(self._announcements):
                 self._announced(frames, steals)

@@ -122,7 +122,7 @@ def test_what_each_strategy_prefers() -> None:
     farm.add_worker(b"w2", worker_id=2, slots=4)
     one, two = farm.core.farm.registry.workers.values()
     one.last_turn, two.last_turn = 5, 4
-    one.held = {BODY[0]}
+    one.hold(BODY[0])
 
     def preferred(strategy: ReassignStrategy, priority: int = 50) -> int:
         ranks = STRATEGIES[strategy]
@@ -131,7 +131,8 @@ def test_what_each_strategy_prefers() -> None:
     assert preferred(ReassignStrategy.ROUND_ROBIN) == 2
     assert preferred(ReassignStrategy.LEAST_LOADED) == 2
     before = preferred(ReassignStrategy.AFFINITY)
-    one.held, two.held = set(), {BODY[0]}
+    one.release(BODY[0])
+    two.hold(BODY[0])
     assert preferred(ReassignStrategy.AFFINITY) == before, "load does not matter while slots are free"
     assert preferred(ReassignStrategy.PRIORITY) == 1
     one.health.loaded(1.0, 0.1)
