@@ -117,12 +117,12 @@ class BrokerCore:
 
     def receive_heartbeat(self, heartbeat: HeartBeat) -> None:
         """Keep the figures of a heartbeat. It renews nothing: PUB may live while the control link is cut."""
-        for worker in self.farm.registry.workers.values():
-            if worker.is_process(heartbeat):
-                if worker.heartbeat is None or worker.heartbeat.sequence < heartbeat.sequence:
-                    worker.heartbeat = heartbeat
-                    worker.health.loaded(heartbeat.cpu_usage, heartbeat.memory_usage)
-                return
+        worker = self.farm.registry.session_of(heartbeat.worker_id)
+        if worker is None or not worker.is_process(heartbeat):
+            return
+        if worker.heartbeat is None or worker.heartbeat.sequence < heartbeat.sequence:
+            worker.heartbeat = heartbeat
+            worker.health.loaded(heartbeat.cpu_usage, heartbeat.memory_usage)
 
     def undecodable(self, peer: bytes, error: ProtocolError) -> None:
         """Answer bytes that were no message."""
@@ -211,7 +211,7 @@ class BrokerCore:
         self.farm.outbox.note("worker_joined", name=worker.name, worker=worker.worker_id, slots=worker.slots)
         self._board.worker_came(now_s)
         self._lifecycle.placement.worker_changed(worker)
-        self._lifecycle.bring_back()
+        self._lifecycle.welcome_back(worker)
 
     def _reason_to_refuse(self, peer: bytes, hello: Hello, now_s: float) -> Refused | None:
         if hello.protocol_version != PROTOCOL_VERSION:

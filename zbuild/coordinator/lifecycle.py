@@ -322,8 +322,13 @@ class Lifecycle:
             if holding is not None:
                 self._retry(record, holding, WorkerLost.code, f"worker {worker.name} was lost: {reason}")
 
+    def welcome_back(self, worker: WorkerSession) -> None:
+        """A worker has come: it may be what a restart of the broker has left open actions for."""
+        for action in sorted(self._farm.recovery.awaiting(worker.worker_id)):
+            self._bring_back(self._farm.actions[action])
+
     def bring_back(self) -> None:
-        """A worker has come, or time has passed: settle what a restart of the broker has left open."""
+        """Time has passed: settle what a restart of the broker has left open."""
         recovery = self._farm.recovery
         for action in sorted(recovery.unheld):
             self._bring_back(self._farm.actions[action])

@@ -43,6 +43,7 @@ class Recovery:
     def __init__(self, state: JournalState, started_s: float) -> None:
         self.former = {action: Former(journaled) for action, journaled in state.actions.items()}
         self.unheld: set[ActionId] = set()
+        self._holders: dict[int, set[ActionId]] = {}
         self.ends_s = started_s + RECOVERY_S
 
     def claim(self, record: ActionRecord, now_s: float) -> list[tuple[bytes, Outcome]]:
@@ -56,6 +57,7 @@ class Recovery:
             holding = Holding(granted.lease, granted.worker_id, granted.incarnation, b"", now_s)
             holding.hops = granted.hops
             record.holdings[attempt] = holding
+            self._holders.setdefault(granted.worker_id, set()).add(record.action)
         if record.holdings:
             self.unheld.add(record.action)
         return former.outcomes
@@ -83,6 +85,10 @@ class Recovery:
         if all(outcome.lease != kept.lease for _, kept in outcomes):
             outcomes.append((worker.peer, outcome))
         return True
+
+    def awaiting(self, worker_id: int) -> set[ActionId]:
+        """The actions of ``unheld`` with a lease of this worker, which has come. They are told of once."""
+        return self._holders.pop(worker_id, set()) & self.unheld
 
     def bring_back(self, record: ActionRecord, registry: Registry, now_s: float) -> list[Holding]:
         """Give the leases to those holders that are back. Returns those whose holders are not coming.
@@ -112,4 +118,5 @@ class Recovery:
             return []
         overs = [Over(action) for action in self.former]
         self.former.clear()
+        self._holders.clear()
         return overs

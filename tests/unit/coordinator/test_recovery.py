@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.coordinator.driver import CLIENT, EPOCH, Farm, action, answers, failure, grants, messages, success
+from zbuild.coordinator.action_record import ActionRecord, Holding
 from zbuild.coordinator.journal import replay
+from zbuild.coordinator.recovery import Recovery
+from zbuild.coordinator.registry import Registry
 from zbuild.limits import RECOVERY_S
-from zbuild.model.action import ResultStatus
+from zbuild.model.action import ActionId, ResultStatus
 from zbuild.protocol.messages import Acknowledge, LeaseId, Revoke
 
 NEXT = EPOCH + 1
@@ -62,6 +67,31 @@ def test_a_result_that_comes_before_its_client_is_kept_and_acknowledged_only_the
     (finished,) = answers(sends)
     assert finished.result.exit_code == 1
     assert messages(sends, Acknowledge)[0].leases == (lease,)
+
+
+def test_a_worker_that_comes_back_is_asked_about_its_own_leases_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand workers with a thousand leases would make a million looks in the second after a restart."""
+    farm = Farm()
+    farm.join()
+    for number in range(1, 21):
+        farm.add_worker(b"w%d" % number, worker_id=number, slots=1)
+    actions = [action(str(number)) for number in range(20)]
+    farm.submit(*actions)
+    farm = next_life(farm)
+    farm.join()
+    farm.submit(*actions)
+    looked_at: list[ActionId] = []
+    original = Recovery.bring_back
+
+    def bring_back(self: Recovery, record: ActionRecord, registry: Registry, now_s: float) -> list[Holding]:
+        looked_at.append(record.action)
+        return original(self, record, registry, now_s)
+
+    monkeypatch.setattr(Recovery, "bring_back", bring_back)
+    for number in range(1, 21):
+        farm.add_worker(b"w%d" % number, worker_id=number, slots=1)
+    assert sorted(looked_at) == sorted(each for each, _ in actions)
+    assert not farm.core.farm.recovery.unheld
 
 
 def test_a_worker_that_does_not_come_back_loses_its_lease_within_the_bound() -> None:
