@@ -43,6 +43,10 @@ PROPERTY_VALUE_BYTES = 4 * KIB
 PLATFORM_CLASSES = 4096
 """Distinct sets of required properties that the broker keeps queues for; idle ones are dropped beyond it."""
 
+CLASS_WORKERS = 500_000
+"""Platform classes times workers, beyond which idle classes are dropped, too: what a class keeps of a worker that can
+run its actions takes 350 B, so this is 175 MB, for 500 classes on 1,000 workers."""
+
 STALE_ENTRIES = 1024
 """Entries of a queue whose actions were given up. Beyond this, and more than the live ones, they are swept out."""
 

@@ -15,7 +15,7 @@ from zbuild.coordinator.action_record import ActionRecord, ActionState, Waiter
 from zbuild.coordinator.platform_class import ClassKey, PlatformClass, class_key, is_current
 from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.coordinator.registry import Registry, WorkerSession
-from zbuild.limits import PLATFORM_CLASSES, STALE_ENTRIES
+from zbuild.limits import CLASS_WORKERS, PLATFORM_CLASSES, STALE_ENTRIES
 
 
 class Scheduler:
@@ -54,7 +54,8 @@ class Scheduler:
         key = class_key(record.header)
         platform_class = self.classes.get(key)
         if platform_class is None:
-            if len(self.classes) >= PLATFORM_CLASSES:
+            count = len(self.classes) + 1
+            if count > PLATFORM_CLASSES or count * len(self._registry.workers) > CLASS_WORKERS:
                 self._drop_idle_classes()
             platform_class = self.classes[key] = PlatformClass(key, self._registry.changes, self._strategy)
             for worker in self._registry.workers.values():

@@ -224,6 +224,20 @@ def test_no_session_of_a_worker_that_has_left_is_kept() -> None:
     assert len(platform_class.index.pending()) == 0
 
 
+def test_what_classes_keep_of_workers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zbuild.coordinator.scheduler.CLASS_WORKERS", 100)
+    farm = Farm()
+    farm.join()
+    platform = {f"p{number}": "1" for number in range(60)}
+    for number in range(1, 6):
+        farm.add_worker(b"w%d" % number, worker_id=number, platform=platform)
+    for number in range(60):
+        (sent,) = farm.submit(action(str(number), {f"p{number}": "1"}))
+        (grant,) = grants([sent])
+        farm.complete(grant.lease, success(), sent.peer)
+        assert len(farm.core.farm.scheduler.classes) * 5 <= 100
+
+
 def test_a_farm_in_quarantine_runs_one_action_on_each_worker() -> None:
     farm = Farm()
     farm.join()
