@@ -1,4 +1,4 @@
-"""The store's decisions: which parts of an upload fit, what a request is answered with.
+"""The store's decisions: which parts of an upload fit. What it is asked for, BlobReader answers.
 
 It holds no socket. The blobs themselves are reached through BlobDirectory, whose files are the
 store's state.
@@ -11,19 +11,9 @@ from typing import Protocol
 
 from zbuild.digest import Digest
 from zbuild.errors import ProtocolError, ZbuildError
-from zbuild.limits import BLOB_CHUNK_BYTES, UPLOADS_PER_PEER
-from zbuild.protocol.blob_messages import (
-    BlobFailure,
-    BlobPart,
-    FindMissing,
-    FromStore,
-    Get,
-    Missing,
-    Parts,
-    Put,
-    Stored,
-    ToStore,
-)
+from zbuild.limits import UPLOADS_PER_PEER
+from zbuild.protocol.blob_messages import BlobFailure, BlobPart, FromStore, Put, Stored, ToStore
+from zbuild.storage.blob_reader import BlobReader, ReadableBlobs
 
 
 class Upload(Protocol):
@@ -36,12 +26,8 @@ class Upload(Protocol):
     def abort(self) -> None: ...
 
 
-class Blobs(Protocol):
+class Blobs(ReadableBlobs, Protocol):
     """The blobs on disk. Each method raises a ZbuildError that names the blob."""
-
-    def contains(self, digest: Digest) -> bool: ...
-
-    def read(self, digest: Digest, offset: int, length: int) -> bytes: ...
 
     def writer(self, digest: Digest) -> Upload: ...
 
@@ -60,6 +46,7 @@ class StoreCore:
         self._blobs = blobs
         self._uploads: dict[bytes, dict[Digest, _OpenUpload]] = {}
         self.counters: Counter[str] = Counter()
+        self._reader = BlobReader(blobs, self.counters)
 
     def answer(self, peer: bytes, message: ToStore, data: list[bytes]) -> tuple[FromStore, list[bytes]]:
         """The reply to one decoded request, with its data frames.
@@ -68,12 +55,10 @@ class StoreCore:
             ProtocolError: the request asks for more than one reply can carry.
         """
         match message:
-            case FindMissing():
-                return self._find_missing(message), []
             case Put():
                 return self._put(peer, message, data), []
-            case Get():
-                return self._get(message)
+            case _:
+                return self._reader.answer(message)
 
     def sweep(self) -> None:
         """Drop the uploads that nothing was added to since the last sweep: their senders hold places for nothing."""
@@ -90,17 +75,6 @@ class StoreCore:
         for upload in self._uploads.pop(peer, {}).values():
             self.counters["uploads_aborted"] += 1
             upload.upload.abort()
-
-    def _find_missing(self, message: FindMissing) -> Missing:
-        return Missing(message.request, tuple(d for d in message.digests if not self._is_present(d)))
-
-    def _is_present(self, digest: Digest) -> bool:
-        """A blob that the disk cannot even look for is asked for again: storing it then says what is wrong."""
-        try:
-            return self._blobs.contains(digest)
-        except ZbuildError:
-            self.counters["looks_failed"] += 1
-            return False
 
     def _put(self, peer: bytes, message: Put, data: list[bytes]) -> Stored:
         failures: dict[Digest, BlobFailure] = {}
@@ -138,23 +112,3 @@ class StoreCore:
         upload = self._uploads.get(peer, {}).pop(digest, None)
         if upload is not None:
             upload.upload.abort()
-
-    def _get(self, message: Get) -> tuple[Parts, list[bytes]]:
-        if sum(part.length for part in message.parts) > BLOB_CHUNK_BYTES:
-            raise ProtocolError(f"a Get of more than {BLOB_CHUNK_BYTES} B")
-        parts: list[BlobPart] = []
-        frames: list[bytes] = []
-        failures: dict[Digest, BlobFailure] = {}
-        for part in message.parts:
-            if part.digest in failures:
-                continue
-            try:
-                chunk = self._blobs.read(part.digest, part.offset, part.length)
-            except ZbuildError as error:
-                self.counters["gets_failed"] += 1
-                failures[part.digest] = BlobFailure(part.digest, error.code, str(error))
-                continue
-            parts.append(part)
-            frames.append(chunk)
-            self.counters["bytes_sent"] += len(chunk)
-        return Parts(message.request, tuple(parts), tuple(failures.values())), frames
