@@ -245,6 +245,7 @@ class ClientConfig(Config):
     Attributes:
         coordinator: a broker; empty stands for the farm that the command starts for itself.
         local_workers: workers started on this machine beside a broker elsewhere.
+        local_fallback: actions run on this machine, without a sandbox, when the farm cannot run them.
         parallelism: actions that the farm is asked to run at once; 0 stands for what it has.
         beacon_address: where ``--distributed`` asks when no broker is named: a broadcast address of the LAN.
         beacon_port: UDP port that ``--distributed`` asks at when no broker is named.
@@ -256,6 +257,7 @@ class ClientConfig(Config):
         **Config.rules,
         "coordinator": _ANY,
         "beacon_address": _ANY,
+        "local_fallback": _ANY,
         "local_workers": Rule(minimum=0, maximum=64),
         "parallelism": Rule(minimum=0, maximum=1_000_000),
         "sandbox": Rule(choices=SANDBOXES),
@@ -266,6 +268,7 @@ class ClientConfig(Config):
 
     coordinator: str = ""
     local_workers: int = 0
+    local_fallback: bool = False
     parallelism: int = 0
     sandbox: str = "hermetic"
     priority: str = "normal"

@@ -76,6 +76,12 @@ class FarmUnreachable(ZbuildError):
     exit_code = ExitCode.FARM
 
 
+class NoWorkers(FarmUnreachable):
+    """The broker answers, but no worker has been connected to it for as long as a client waits that need not."""
+
+    code = 18
+
+
 class NoEligibleWorker(ZbuildError):
     """No worker of the farm has, or can ever have, a property that the action requires."""
 

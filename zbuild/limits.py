@@ -338,11 +338,15 @@ EVALUATED_PROPERTIES = 10_000
 IN_FLIGHT_EDGES = 2000
 """Edges that a build has under way when no -j is given: enough for 100 workers of 8 slots with as much again queued."""
 
-SILENCE_S = 10.0
-"""A build that has shown nothing for so long says what it waits for."""
+SILENCE_S = 9.0
+"""A build that has shown nothing for so long says what it waits for: it is never silent for more than 10 s, and under
+full load it may be woken a second late."""
 
 CONNECT_S = 20.0
 """How long a client tries to reach a broker: a broker that restarts is back in 1 s, a switch port in 10 s."""
+
+WORKERLESS_S = 20.0
+"""A farm without any worker for so long is given up by a client that may run actions itself: as CONNECT_S."""
 
 BROKER_SILENCE_S = 60.0
 """A build whose broker has not answered for so long fails: a machine that reboots is back by then."""

@@ -12,7 +12,7 @@ import sys
 import time
 
 from zbuild.cli.build_lock import locked_directory
-from zbuild.cli.farm_flags import CONFIG_KEYS, add_farm_flags
+from zbuild.cli.farm_flags import CONFIG_KEYS, FALLBACK_KEYS, add_fallback_flag, add_farm_flags
 from zbuild.cli.real_ninja import ninja_version, run_ninja
 from zbuild.client.console import Console
 from zbuild.client.summary import Summary
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="store_true", help="print the version of ninja that this stands in for")
     made.add_argument("--json", dest="is_json", action="store_true", help="print the summary on stdout as JSON")
     add_farm_flags(made)
+    add_fallback_flag(made)
     return made
 
 
@@ -124,7 +125,7 @@ def _build(flags: argparse.Namespace, console: Console, summary: Summary, began_
         console.remark(f"zbuild: Entering directory '{flags.directory}'")
     if flags.tool is not None:
         run_ninja(["-f", flags.file, "-t", flags.tool, *flags.targets], f"-t {flags.tool}")
-    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS})
+    config = ClientConfig.load(flags.config, {key: getattr(flags, key) for key in CONFIG_KEYS + FALLBACK_KEYS})
     summary.sandbox = config.sandbox
     from zbuild.cli.ninja_build import NinjaBuild
 

@@ -59,13 +59,21 @@ class FarmChoice:
             shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
             self._start_workers(daemons, broker, shares, daemons.blob_directory)
 
-    def open(self, source_root: str, *, keeps_relative_paths: bool = False, joins_stderr: bool = True) -> FarmSession:
+    def open(
+        self,
+        source_root: str,
+        *,
+        keeps_relative_paths: bool = False,
+        joins_stderr: bool = True,
+        falls_back: bool = False,
+    ) -> FarmSession:
         """The session, which connects when the first action needs it.
 
         Args:
             source_root: the directory that holds the sources.
             keeps_relative_paths: see Roots.
             joins_stderr: what commands print on stderr goes into their stdout.
+            falls_back: see FarmSession.
         """
         from zbuild.client.farm_session import FarmSession
         from zbuild.model.action import Priority
@@ -83,6 +91,7 @@ class FarmChoice:
             has_canonical_paths=not self._has_own_paths,
             keeps_relative_paths=keeps_relative_paths,
             joins_stderr=joins_stderr,
+            falls_back=falls_back,
         )
         return self._session
 

@@ -7,6 +7,19 @@ import argparse
 CONFIG_KEYS = ("coordinator", "local_workers", "sandbox", "priority", "cache_dir")
 """Flags of ``add_farm_flags`` that override a setting of the same name."""
 
+FALLBACK_KEYS = ("local_fallback",)
+"""That of ``add_fallback_flag``."""
+
+
+def add_fallback_flag(parser: argparse.ArgumentParser) -> None:
+    """For the commands that may run here what the farm cannot run."""
+    parser.add_argument(
+        "--local-fallback",
+        action="store_const",
+        const=True,
+        help="run here, in no sandbox, what the farm cannot: no broker, no worker left, or none that could",
+    )
+
 
 def add_farm_flags(parser: argparse.ArgumentParser) -> None:
     """Add them, as a group of their own in the help."""

@@ -102,14 +102,15 @@ class NinjaBuild:
             self._choice = FarmChoice(self._flags, self._config, parallelism)
         if not all(edge.is_phony or edge.is_generator or edge.is_console for edge in plan.wanted_edges()):
             self._choice.begin()
-        from zbuild.client.build import Build, BuildOptions
+        from zbuild.client.build import Build
+        from zbuild.client.build_options import BuildOptions
 
         scan = plan.scan
         self._disk.make_dirs(graph.log_path(build_log.FILE_NAME))
         scan.build_log.create()
         scan.deps_log.create()
         if self._session is None:
-            self._session = self._open_session(self._choice, graph)
+            self._session = self._open_session(self._choice, graph, falls_back=self._config.local_fallback)
         options = BuildOptions(
             parallelism=parallelism,
             in_flight=_in_flight(jobs, is_own_farm=self._choice.is_embedded),
@@ -120,6 +121,7 @@ class NinjaBuild:
             is_explained="explain" in self._flags.debug,
             manifest=self._flags.file,
             max_load=self._flags.max_load,
+            falls_back=self._config.local_fallback,
         )
         progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
         build = Build(
@@ -140,12 +142,13 @@ class NinjaBuild:
             remove_lock(graph, self._disk)
 
     @staticmethod
-    def _open_session(choice: FarmChoice, graph: Graph) -> FarmSession:
+    def _open_session(choice: FarmChoice, graph: Graph, *, falls_back: bool) -> FarmSession:
         from zbuild.inputs.source_root import find_source_root
 
         leaves = leaf_inputs(graph)
         keeps_relative_paths = any(path.startswith("../") for path in leaves)
-        return choice.open(find_source_root(os.getcwd(), leaves), keeps_relative_paths=keeps_relative_paths)
+        source_root = find_source_root(os.getcwd(), leaves)
+        return choice.open(source_root, keeps_relative_paths=keeps_relative_paths, falls_back=falls_back)
 
     def _stopped(self, code: int, plan: Plan) -> int:
         if code == int(ExitCode.INTERRUPTED):

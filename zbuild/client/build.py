@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import NamedTuple
 
+from zbuild.client.build_options import BuildOptions
 from zbuild.client.console import Console
 from zbuild.client.edge_description import describe
 from zbuild.client.farm_session import FarmSession
 from zbuild.client.load_limit import is_overloaded
 from zbuild.client.local_process import LocalOutcome, LocalProcesses
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
-from zbuild.client.repeat_reason import reason_to_repeat_here
+from zbuild.client.repeat_reason import fallback_reason, reason_to_repeat_here
 from zbuild.client.summary import Summary
 from zbuild.errors import ExitCode, ManifestError, exit_code_of
 from zbuild.inputs.analysis import CommandDescription, Remote
@@ -27,31 +27,6 @@ from zbuild.ninja.graph import Graph
 from zbuild.ninja.plan import Plan
 from zbuild.ninja.status import Progress
 from zbuild.transport.loop import Poller
-
-
-class BuildOptions(NamedTuple):
-    """Flags that change how a plan is carried out.
-
-    Attributes:
-        parallelism: local commands at once.
-        in_flight: edges under way at once, local and remote.
-        failures_allowed: the build stops after so many failures; 0 for never.
-        is_verbose: progress shows commands instead of descriptions.
-        keeps_depfile, keeps_rspfile: ninja's -d keepdepfile and keeprsp.
-        manifest: the file of the graph; what must be declared is said in the language of its generator.
-        is_explained: -d explain, which also says of each edge why it runs on this machine.
-        max_load: -l.
-    """
-
-    parallelism: int
-    in_flight: int
-    failures_allowed: int
-    is_verbose: bool = False
-    keeps_depfile: bool = False
-    keeps_rspfile: bool = False
-    is_explained: bool = False
-    manifest: str = ""
-    max_load: float = 0.0
 
 
 class _Running:
@@ -105,7 +80,8 @@ class Build:
         self._exit_code = 0
         self._has_stopped = False
         self._poller = Poller()
-        self._last_shown_s = time.monotonic()
+        self._last_ended_s = time.monotonic()
+        self._announced: set[str] = set()
         self._known_total = 0
         self.is_interrupted = False
 
@@ -223,7 +199,7 @@ class Build:
     def _wait(self) -> None:
         """Sleep until something happens, and deal with it."""
         now_s = time.monotonic()
-        until_s = min(self._session.next_deadline_s(), self._last_shown_s + SILENCE_S)
+        until_s = min(self._session.next_deadline_s(), self._console.shown_s + SILENCE_S)
         events = self._poller.wait(until_s - now_s)
         if self._stop_descriptor in events:
             self._interrupt()
@@ -235,12 +211,12 @@ class Build:
                 self._local_ended(outcome)
         self._start_local()
         self._pump()
-        if time.monotonic() - self._last_shown_s > SILENCE_S:
-            self._show_wait()
 
     def _pump(self) -> None:
         for outcome in self._session.pump(time.monotonic()):
             self._remote_ended(outcome)
+        if time.monotonic() - self._console.shown_s > SILENCE_S:
+            self._show_wait()
 
     def _remote_ended(self, outcome: RemoteOutcome) -> None:
         running = self._running[outcome.key]
@@ -250,7 +226,7 @@ class Build:
             return
         self._summary.restaged += outcome.rounds
         self._summary.retried += max(0, outcome.attempts - 1 - outcome.rounds)
-        reason = reason_to_repeat_here(outcome)
+        reason = self._announced_fallback(outcome) or reason_to_repeat_here(outcome)
         if reason and not self._has_stopped:
             running.local_reason = reason
             running.needed = outcome.undeclared or outcome.suspected
@@ -268,6 +244,15 @@ class Build:
         self._report_undeclared(running.edge, outcome.undeclared, ran_here=False)
         run_s = outcome.result.resources.run_s if outcome.result is not None else 0.0
         self._succeed(outcome.key, outcome.stdout, int(run_s * 1000) if outcome.is_cached else None)
+
+    def _announced_fallback(self, outcome: RemoteOutcome) -> str:
+        """Why --local-fallback runs an edge here, which each cause is announced for once; empty when it does not."""
+        reason = fallback_reason(outcome.error_code) if self._options.falls_back else ""
+        if reason and not self._has_stopped and outcome.error not in self._announced:
+            self._announced.add(outcome.error)
+            extent = ", from now on" if self._session.loss is not None else ""
+            self._console.message(f"zbuild: warning: runs here, in no sandbox{extent}: {outcome.error}")
+        return reason
 
     def _local_ended(self, outcome: LocalOutcome) -> None:
         running = self._running[outcome.key]
@@ -386,7 +371,7 @@ class Build:
         return (not self._options.is_verbose and edge.description) or edge.command()
 
     def _show_finished(self, edge: Edge, duration_ms: int) -> None:
-        self._last_shown_s = time.monotonic()
+        self._last_ended_s = time.monotonic()
         self._progress.edge_finished(self._now_ms(), duration_ms, None)
         self._show(edge)
         self._progress.edge_left()
@@ -395,5 +380,7 @@ class Build:
         self._console.progress(self._progress.text() + self._title(edge), self._progress.finished, self._progress.total)
 
     def _show_wait(self) -> None:
-        self._last_shown_s = time.monotonic()
-        self._console.message(f"zbuild: waiting: {self._session.waiting_for()}, {len(self._local)} running here")
+        now_s = time.monotonic()
+        waited_s = now_s - self._last_ended_s
+        waiting = f"{self._session.waiting_for(now_s)}, {len(self._local)} running here"
+        self._console.waiting(f"zbuild: waiting for {waited_s:.0f} s: {waiting}")

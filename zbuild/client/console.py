@@ -7,6 +7,7 @@ console command owns the terminal, everything else waits.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ class Console:
         is_live: whether ``messages`` is a terminal, on which progress is a line that moves.
         keeps_color: whether colours of commands are passed on.
         is_quiet: no progress at all.
+
+    Attributes:
+        shown_s: when something was shown last, progress that is left out included.
     """
 
     def __init__(
         self, messages: TextIO, output: BinaryIO, *, is_live: bool, keeps_color: bool, is_quiet: bool = False
     ) -> None:
+        self.shown_s = time.monotonic()
         self._messages = messages
         self._output = output
         self.is_live = is_live
@@ -39,6 +44,7 @@ class Console:
 
     def progress(self, text: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` edges have ended; ``text`` is about the last that has begun or ended."""
+        self.shown_s = time.monotonic()
         if self._is_quiet or self._held is not None:
             return
         if not self.is_live:
@@ -59,6 +65,12 @@ class Console:
         """A line that stays."""
         self._hide_progress()
         self._write(text + "\n")
+
+    def waiting(self, text: str) -> None:
+        """What is waited for. Left out while a console command has the terminal: it would be old when it is shown."""
+        self.shown_s = time.monotonic()
+        if self._held is None:
+            self.message(text)
 
     def command_output(self, data: bytes) -> None:
         """What a command printed."""
@@ -91,6 +103,7 @@ class Console:
 
     def _write(self, data: str | bytes) -> None:
         """Text is a message of ours, bytes are a command's."""
+        self.shown_s = time.monotonic()
         if self._held is not None:
             self._held.append(data)
         elif isinstance(data, str):

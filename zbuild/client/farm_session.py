@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 
 from zbuild.client.action_builder import ActionBuilder
 from zbuild.client.farm import ActionFinished, Connected, FarmCore, FarmState
+from zbuild.client.farm_wait import FarmWait
 from zbuild.client.link import FarmLink
 from zbuild.client.output_file import FileSink, MemorySink
 from zbuild.client.remote_actions import RemoteActions
 from zbuild.client.remote_job import RemoteOutcome, RemoteRequest
 from zbuild.digest import Digest
-from zbuild.errors import FarmUnreachable, ZbuildError
+from zbuild.errors import ExitCode, FarmUnreachable, NoWorkers, ZbuildError
 from zbuild.inputs.analysis import AnalysisContext, CommandDescription, Local, LocalReason, Remote, analyse
 from zbuild.inputs.file_digests import FileDigests
 from zbuild.inputs.roots import Roots
 from zbuild.inputs.toolchain import Toolchain
-from zbuild.limits import BROKER_SILENCE_S, CONNECT_S, DAEMON_CHECK_S
+from zbuild.limits import BROKER_SILENCE_S, CONNECT_S, DAEMON_CHECK_S, WORKERLESS_S
 from zbuild.model.action import Priority
 from zbuild.model.capabilities import Capabilities
-from zbuild.protocol.messages import PROTOCOL_VERSION, BuildState, Hello, Role
+from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
 from zbuild.protocol.status_messages import Status
 from zbuild.transport.loop import Poller
 
@@ -43,6 +44,11 @@ class FarmSession:
             paths are then as ninja makes them, and the cache is shared only between equal paths.
         keeps_relative_paths: see Roots.
         capabilities: what every action asks for.
+        falls_back: a farm that cannot be had, or has no workers, ends the edges that are with it and all later ones,
+            each with the error, in place of the build.
+
+    Attributes:
+        loss: why the farm was given up; None as long as it was not.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class FarmSession:
         has_canonical_paths: bool,
         keeps_relative_paths: bool = False,
         joins_stderr: bool = True,
+        falls_back: bool = False,
     ) -> None:
         build_dir = os.getcwd()
         self._digests = FileDigests(os.path.join(cache_dir, "file_digests"))
@@ -78,9 +85,10 @@ class FarmSession:
         self._poller: Poller | None = None
         self._link: FarmLink | None = None
         self._actions: RemoteActions | None = None
-        self._began_s = 0.0
-        self._is_connected = False
-        self._state: BuildState | None = None
+        self._wait: FarmWait | None = None
+        self._falls_back = falls_back
+        self.loss: ZbuildError | None = None
+        self._outcomes: list[RemoteOutcome] = []
         self._status: Status | None = None
         self._next_check_s = 0.0
         self._shared: SharedTransfer | None = None
@@ -116,7 +124,13 @@ class FarmSession:
         Raises:
             ZbuildError: the farm cannot be begun.
         """
-        self._begun().start(key, request)
+        if self.loss is None:
+            try:
+                self._begun().start(key, request)
+            except ZbuildError as error:
+                self._lose(error)
+        if self.loss is not None:
+            self._outcomes.append(RemoteOutcome.of_lost_farm(key, request.analysis, self.loss))
 
     def ask_status(self) -> None:
         """Have the broker say who is there. Raises as ``start``."""
@@ -156,27 +170,37 @@ class FarmSession:
             FarmUnreachable: nobody has answered since the beginning, or for BROKER_SILENCE_S.
             ProtocolError: the farm does not speak as it should.
         """
-        link, actions = self._link, self._actions
-        if link is None or actions is None:
-            return []
+        try:
+            self._pump(now_s)
+        except ZbuildError as error:
+            self._lose(error)
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def _pump(self, now_s: float) -> None:
+        link, actions, wait = self._link, self._actions, self._wait
+        if link is None or actions is None or wait is None:
+            return
         for event in link.pump(now_s):
             match event:
                 case Connected():
-                    self._is_connected = True
+                    wait.is_connected = True
                 case ActionFinished():
                     actions.action_finished(event.finished)
                 case FarmState():
-                    self._state = event.state
+                    wait.told(event.state, now_s)
                 case Status():
                     self._status = event
                 case _:
                     actions.transferred(event)
-        if not self._is_connected and now_s - self._began_s > CONNECT_S:
+        if wait.unconnected_s(now_s) > CONNECT_S:
             raise FarmUnreachable(f"no broker has answered at {link.broker} for {CONNECT_S:g} s{link.trouble()}")
         if actions and link.farm.silence_s(now_s) > BROKER_SILENCE_S:
             raise FarmUnreachable(
                 f"the broker at {link.broker} has not answered for {BROKER_SILENCE_S:g} s{link.trouble()}"
             )
+        if self._falls_back and actions and wait.workerless_s(now_s) > WORKERLESS_S:
+            raise NoWorkers(f"the farm of {link.broker} has had no workers for {WORKERLESS_S:g} s")
         if now_s >= self._next_check_s:
             self._check()
             if self._shared is not None:
@@ -184,22 +208,36 @@ class FarmSession:
             self._next_check_s = now_s + DAEMON_CHECK_S
         actions.flush()
         link.flush(now_s)
-        return actions.take_outcomes()
+        self._outcomes += actions.take_outcomes()
+
+    def _lose(self, error: ZbuildError) -> None:
+        """Give the farm up, if that may be; otherwise the error goes on."""
+        if not self._falls_back or error.exit_code is not ExitCode.FARM:
+            raise error
+        self.loss = error
+        if self._actions is not None:
+            self._actions.fail(error)
+            self._outcomes += self._actions.take_outcomes()
+            self._actions = None
+        if self._link is not None:
+            self._link.farm.cancel()
+            self._link.farm.leave()
+            self._link.flush(time.monotonic())
+            if self._poller is not None:
+                self._link.unregister(self._poller)
+            self._link.close()
+            self._link = None
 
     def next_deadline_s(self) -> float:
+        if self._outcomes:
+            return 0.0
         return min(self._link.next_deadline_s(), self._next_check_s) if self._link is not None else float("inf")
 
-    def waiting_for(self) -> str:
+    def waiting_for(self, now_s: float) -> str:
         """What the farm is doing for this build, for a person."""
-        if self._link is None or self._actions is None:
+        if self._link is None or not self._actions or self._wait is None:
             return "no action with the farm"
-        if not self._is_connected:
-            return f"for the broker at {self._link.broker}"
-        waiting = f"{len(self._actions)} actions with the farm"
-        if self._state is None:
-            return waiting
-        state = self._state
-        return f"{waiting} ({state.running} leased, {state.queued} queued, {state.workers} workers)"
+        return self._wait.text(len(self._actions), self._link.farm.silence_s(now_s), now_s)
 
     def invalidate(self, path: str) -> None:
         """An edge has made this file: what was known of it is void."""
@@ -256,7 +294,7 @@ class FarmSession:
 
     def _begun(self) -> RemoteActions:
         if self._actions is None:
-            now_s = self._began_s = time.monotonic()
+            now_s = time.monotonic()
             hello = Hello(
                 protocol_version=PROTOCOL_VERSION,
                 role=Role.CLIENT,
@@ -271,6 +309,7 @@ class FarmSession:
 
                 self._shared = SharedTransfer(BlobDirectory(directory, is_durable=False))
             self._link = FarmLink(broker, farm, self._shared)
+            self._wait = FarmWait(broker, now_s)
             if self._poller is not None:
                 self._link.register(self._poller)
             self._link.flush(now_s)

@@ -111,6 +111,11 @@ class RemoteActions:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
+    def fail(self, error: ZbuildError) -> None:
+        """The farm is lost: every edge ends with this, and leaves no partial file."""
+        for job in list(self._jobs.values()):
+            self._end(job, exit_code=1, error=str(error), error_code=error.code)
+
     def abandon(self) -> None:
         """Forget everything, and leave no partial file."""
         for job in self._jobs.values():

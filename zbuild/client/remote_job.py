@@ -102,6 +102,26 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
     analysis: Remote
     result: ActionResult | None
 
+    @classmethod
+    def of_lost_farm(cls, key: int, analysis: Remote, error: ZbuildError) -> RemoteOutcome:
+        """That of an edge which never came to the farm."""
+        return cls(
+            key=key,
+            exit_code=1,
+            stdout=b"",
+            stderr=b"",
+            error=str(error),
+            error_code=error.code,
+            is_cached=False,
+            attempts=0,
+            stolen_from="",
+            rounds=0,
+            undeclared=(),
+            suspected=(),
+            analysis=analysis,
+            result=None,
+        )
+
 
 class RemoteJob:
     """The mutable side of a request.

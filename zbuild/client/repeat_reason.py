@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from zbuild.client.remote_job import RemoteOutcome
-from zbuild.errors import OutputMissing
+from zbuild.errors import (
+    FarmUnreachable,
+    NoEligibleWorker,
+    NoWorkers,
+    OutputMissing,
+    ProtocolError,
+    VersionMismatch,
+)
 from zbuild.model.action import ResultStatus
+
+_FALLBACK_REASONS = {
+    FarmUnreachable.code: "no broker answered",
+    NoWorkers.code: "the farm had no workers",
+    NoEligibleWorker.code: "no worker could run it",
+    VersionMismatch.code: "the broker speaks another version",
+    ProtocolError.code: "the broker did not speak as it should",
+}
+
+
+def fallback_reason(error_code: int) -> str:
+    """Why --local-fallback runs here what ended with this error of the farm; empty when it does not.
+
+    Not what has cost its workers: it might cost this machine as well.
+    """
+    return _FALLBACK_REASONS.get(error_code, "")
 
 
 def reason_to_repeat_here(outcome: RemoteOutcome) -> str:

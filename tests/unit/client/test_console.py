@@ -48,6 +48,15 @@ def test_what_comes_while_a_console_command_runs_is_printed_behind_it() -> None:
     assert (printed.messages.getvalue(), printed.output.getvalue()) == ("a message\n", b"output\n")
 
 
+def test_what_is_waited_for_is_not_kept_until_a_console_command_has_ended() -> None:
+    printed = Printed(is_quiet=True)
+    printed.console.hold()
+    printed.console.waiting("waiting for 9 s")
+    printed.console.release()
+    printed.console.waiting("waiting for 18 s")
+    assert printed.messages.getvalue() == "waiting for 18 s\n"
+
+
 def test_quiet_leaves_out_progress_and_remarks_only() -> None:
     printed = Printed(is_quiet=True)
     printed.console.progress("[1/2] CC a.o", 1, 2)

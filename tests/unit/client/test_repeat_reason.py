@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.inputs.build_tree import BuildTree
 from zbuild.client.remote_job import RemoteOutcome
-from zbuild.client.repeat_reason import reason_to_repeat_here
-from zbuild.errors import NoEligibleWorker
+from zbuild.client.repeat_reason import fallback_reason, reason_to_repeat_here
+from zbuild.errors import FarmUnreachable, NoEligibleWorker, NoWorkers, StoreFailed, WorkerLost
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -63,3 +63,8 @@ def test_a_program_behind_a_compile_is_not_believed(tree: BuildTree) -> None:
 
 def test_a_failure_of_the_farm_is_not_repeated_here(tree: BuildTree) -> None:
     assert not failed(tree, "cc -c ../a.c -o a.o", b"No such file or directory", NoEligibleWorker.code)
+
+
+def test_local_fallback_is_for_a_farm_that_cannot_and_not_for_actions_that_kill_workers() -> None:
+    assert all(fallback_reason(kind.code) for kind in (FarmUnreachable, NoWorkers, NoEligibleWorker))
+    assert not any(fallback_reason(code) for code in (0, WorkerLost.code, StoreFailed.code))
