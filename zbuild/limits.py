@@ -434,6 +434,10 @@ DAEMON_CHECK_S = 1.0
 REFRESH_S = 0.1
 """The shortest time between two drawings of the progress on a terminal."""
 
+STAGING_ROUNDS = 64
+"""Times that an attempt fetches inputs which turn out to be absent or damaged when they are staged, one or more each
+time. A worker with more of them has a failing disk, and another one is better."""
+
 STAGES_PER_SLOT = 4
 """Stages for each slot of a worker: for what is prepared, for what runs, and two for what is being collected."""
 

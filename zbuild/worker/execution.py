@@ -12,7 +12,16 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from zbuild.digest import EMPTY, Digest
-from zbuild.errors import BadInput, BlobMissing, NoEligibleWorker, SandboxFailed, StoreFailed, ZbuildError
+from zbuild.errors import (
+    BadInput,
+    BlobCorrupt,
+    BlobMissing,
+    NoEligibleWorker,
+    SandboxFailed,
+    StoreFailed,
+    ZbuildError,
+)
+from zbuild.limits import STAGING_ROUNDS
 from zbuild.model.action import (
     Action,
     ActionId,
@@ -207,14 +216,7 @@ class Execution:
         check_disjoint(action)
         slot = self._slot = self._workshop.slots.get()
         began_s = time.monotonic()
-        try:
-            # As a rule everything is here. To ask for each input first would cost as much as to stage what differs.
-            plan = _staged(action, slot.stage)
-        except BlobMissing:
-            self._workshop.surroundings.fetch(self._absent())
-            self._fetch_s = time.monotonic() - began_s
-            plan = _staged(action, slot.stage)
-        self._plan = plan
+        plan = self._plan = self._staged(action, slot.stage)
         if self._workshop.level is SandboxLevel.PROCESS:
             os.makedirs(slot.private_directory, 0o700, exist_ok=True)
         self._stage_s = time.monotonic() - began_s - self._fetch_s
@@ -222,6 +224,24 @@ class Execution:
         spec = self._spec(action, plan, slot)
         self._workshop.surroundings.hold(to_spawn(spec, spawn_id, is_held=True))
         self._held_id = spawn_id
+
+    def _staged(self, action: Action, stage: Stage) -> StagePlan:
+        """Stage the inputs, and fetch those that are not here or turn out to be damaged.
+
+        As a rule everything is here. To ask for each input first would cost as much as to stage what differs. Staging
+        ends at the first damaged blob: one that cost an attempt each time would have an action of a few fail.
+        """
+        for _ in range(STAGING_ROUNDS):
+            try:
+                return _staged(action, stage)
+            except (BlobMissing, BlobCorrupt) as error:
+                absent = self._absent()
+                if isinstance(error, BlobMissing) and not absent:
+                    raise
+                began_s = time.monotonic()
+                self._workshop.surroundings.fetch(absent)
+                self._fetch_s += time.monotonic() - began_s
+        return _staged(action, stage)
 
     def _check_platform(self, action: Action) -> None:
         workshop = self._workshop

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from zbuild.digest import Digest, of_bytes
-from zbuild.errors import BadInput, BlobMissing, NoEligibleWorker, SandboxFailed
+from zbuild.errors import BadInput, BlobCorrupt, BlobMissing, NoEligibleWorker, SandboxFailed
+from zbuild.limits import STAGING_ROUNDS
 from zbuild.model.action import Action, ActionResult, InputSpec, OutputSpec, ResultStatus, encode_action
 from zbuild.model.capabilities import DEFAULT, Capabilities
 from zbuild.sandbox.spawn_protocol import Exited, Spawn
@@ -122,6 +123,68 @@ def test_a_bug_costs_the_attempt_and_not_the_slot(tmp_path: Path, failing: str) 
     assert (result.status, result.code) == (ResultStatus.ERROR, SandboxFailed.code)
     assert "unthought of" in result.message
     assert "test_execution.py" in result.message, "it says where"
+    assert len(slots.free) == 1
+
+
+def rot(path: Path, digest: Digest) -> None:
+    """Other bytes of the same length under the name of a blob."""
+    (blob,) = path.glob(f"??/{digest.hash.hex()}")
+    blob.unlink()
+    blob.write_bytes(b"x" * digest.size_bytes)
+    blob.chmod(0o444)
+
+
+def test_inputs_that_have_rotted_on_the_worker_are_fetched_anew_within_one_attempt(tmp_path: Path) -> None:
+    """Each used to cost an attempt: a worker's bad disk made an action fail that three of its inputs were rotten of."""
+    contents = [b"input %d" % number for number in range(5)]
+    digests = [BlobDirectory(tmp_path / "blobs", is_durable=False).put_bytes(data) for data in contents]
+    for digest in digests[:4]:
+        rot(tmp_path / "blobs", digest)
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    fetched: list[Digest] = []
+
+    class Fetching(Surroundings):
+        """A store that has all of them."""
+
+        def fetch(self, digests: list[Digest]) -> None:
+            fetched.extend(digests)
+            for digest in digests:
+                blobs.put_bytes(next(data for data in contents if of_bytes(data) == digest))
+
+    inputs = tuple(InputSpec(f"/zb/src/{number}", digest) for number, digest in enumerate(digests))
+    surroundings = Fetching(ValueError("none"), "nothing")
+    execution, slots = begun(tmp_path, surroundings, blobs, {"inputs": inputs})
+
+    execution.prepare()
+
+    assert surroundings.held == [1], "it is ready to run"
+    assert sorted(fetched) == sorted(digests[:4])
+    staged = [(tmp_path / f"stage/root/zb/src/{number}").read_bytes() for number in range(5)]
+    assert staged == contents
+    execution.discard()
+    assert len(slots.free) == 1
+
+
+def test_a_disk_that_rots_whatever_is_fetched_costs_the_attempt(tmp_path: Path) -> None:
+    BlobDirectory(tmp_path / "blobs", is_durable=False).put_bytes(b"input")
+    rot(tmp_path / "blobs", INPUT)
+    rounds = 0
+
+    class Rotting(Surroundings):
+        """What it fetches is rotten before it is staged."""
+
+        def fetch(self, digests: list[Digest]) -> None:
+            nonlocal rounds
+            rounds += 1
+            BlobDirectory(tmp_path / "blobs", is_durable=False).put_bytes(b"input")
+            rot(tmp_path / "blobs", INPUT)
+
+    result, slots = attempt(
+        tmp_path, Rotting(ValueError("none"), "nothing"), BlobDirectory(tmp_path / "blobs", is_durable=False)
+    )
+
+    assert (result.status, result.code) == (ResultStatus.ERROR, BlobCorrupt.code)
+    assert rounds == STAGING_ROUNDS
     assert len(slots.free) == 1
 
 
