@@ -231,8 +231,15 @@ class Lifecycle:
         self._requeue_if_unheld(record)
 
     def _requeue_if_unheld(self, record: ActionRecord) -> None:
-        if not record.holdings:
-            self._requeue(record)
+        """Queue it again when no lease is left, unless attempts that failed beside the last one were all it had."""
+        if record.holdings:
+            return
+        code = record.losses[-1].code if record.losses else 0
+        verdict = verdict_on(record, code, "the last lease of it was given back", has_copy=False)
+        if verdict is not None:
+            self._finish(record, _failure(*verdict))
+            return
+        self._requeue(record)
 
     def _requeue(self, record: ActionRecord) -> None:
         record.apply(ActionEvent.LOSE)

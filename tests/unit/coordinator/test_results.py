@@ -221,6 +221,30 @@ def test_a_lease_that_was_given_back_is_not_an_attempt(farm: Farm) -> None:
     assert len(answers(farm.complete(lease, success(), worker))) == 1
 
 
+def test_a_copy_that_is_given_back_does_not_start_an_attempt_beyond_the_bound() -> None:
+    """While a copy runs nothing is given up; when it brings nothing, the attempts that failed meanwhile count."""
+    farm = Farm(worker_timeout_s=1000.0)
+    farm.join()
+    for number in (1, 2, 3):
+        farm.add_worker(b"w%d" % number, worker_id=number, slots=1)
+    sends = farm.submit(ONE, priority=0)
+    holders: list[tuple[bytes, LeaseId]] = []
+    for at_s in (10.0, 20.0):
+        holders += [(send.peer, grant.lease) for send in sends for grant in grants([send])]
+        sends = farm.tick(at_s)
+        if at_s == 10.0:
+            farm.complete(holders[0][1], broken(), holders[0][0])
+    holders += [(send.peer, grant.lease) for send in sends for grant in grants([send])]
+    (_, (kept_by, kept), (failing, lease)) = holders
+    assert not answers(farm.complete(lease, broken(), failing)), "the copy may bring a result"
+
+    sends = farm.complete(kept, ActionResult(status=ResultStatus.CANCELLED), kept_by)
+
+    assert not grants(sends)
+    (finished,) = answers(sends)
+    assert "given up after 2 attempts" in finished.result.message
+
+
 def test_a_lost_worker_s_action_runs_elsewhere(farm: Farm) -> None:
     lease, worker = lease_of(farm)
     sends = farm.disconnect(worker)
