@@ -275,6 +275,27 @@ def a_trusted_worker_is_mistaken(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def result_is_acknowledged_and_dropped(patch: pytest.MonkeyPatch) -> None:
+    """Nothing would be lost for good: the worker's next report has the action run again."""
+    original = Lifecycle._accept
+
+    def accept(
+        self: Lifecycle, record: ActionRecord, holding: Holding, worker: WorkerSession, result: ActionResult
+    ) -> None:
+        if len(self._farm.actions) % 5:
+            original(self, record, holding, worker, result)
+
+    patch.setattr(Lifecycle, "_accept", accept)
+
+
+def hit_is_served_without_its_blobs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryResults, "get", lambda self, action: self.results.get(action))
+
+
+def nothing_is_revoked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outbox, "revoke", lambda _self, _peer, _lease: None)
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A fault to plant, and a pattern of the violation that must be found."""
@@ -313,4 +334,7 @@ MUTANTS = (
     Mutant(a_build_s_leases_are_miscounted, "counts of leases"),
     Mutant(a_freed_slot_is_not_noticed, "the index has it as"),
     Mutant(a_trusted_worker_is_mistaken, "the index has it as"),
+    Mutant(result_is_acknowledged_and_dropped, "it is not over"),
+    Mutant(hit_is_served_without_its_blobs, "success whose blobs"),
+    Mutant(nothing_is_revoked, "long been fenced"),
 )

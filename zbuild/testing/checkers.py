@@ -33,6 +33,9 @@ from zbuild.worker.core import WorkerCore
 JOURNAL_CHECKED_EACH = 50
 """Checks between two replays of the whole journal, which cost as much as fifty checks of the books."""
 
+_RESULTS = (ResultStatus.SUCCESS, ResultStatus.FAILURE, ResultStatus.TIMEOUT)
+"""What a command itself can come to."""
+
 
 class _Judged:
     """One outcome of a Complete, and what the broker's books said about its lease before it came."""
@@ -113,9 +116,12 @@ class Checker:
             present = self._core.farm.actions.get(action)
             if action not in current and present is not judged.record:
                 raise Violation("a fenced result has ended its action", action)
-            is_final = result.status is ResultStatus.FAILURE and not self._results.absent(result.blobs())
+            is_final = result.status in _RESULTS and not self._results.absent(result.blobs())
             if judged.is_current and is_final and present is judged.record:
-                raise Violation(f"exit code {result.exit_code} is a result, and was retried", action)
+                text = f"exit code {result.exit_code} is a result, and was retried"
+                if result.status is not ResultStatus.FAILURE:
+                    text = f"its {result.status.name} was taken under a current lease, and it is not over"
+                raise Violation(text, action)
         puts, self._results.puts = self._results.puts, []
         for action, was_present in puts:
             if was_present:
@@ -260,8 +266,10 @@ class Checker:
             raise Violation(f"granted to {worker.name}, which lacks a property", lease.action)
 
     def _check_answer(self, finished: FinishedAction, now_s: float) -> None:
-        """A broker that says that no worker can run an action has none, and has lost none just now."""
+        """A success can be fetched whole, and "no worker can run it" is true of all that are here or were just now."""
         result = finished.result
+        if result.status is ResultStatus.SUCCESS and self._results.absent(result.blobs()):
+            raise Violation("a client is told of a success whose blobs are not all there", finished.action)
         if result.status is not ResultStatus.ERROR or result.code != NoEligibleWorker.code:
             return
         for worker in self._core.farm.registry.workers.values():

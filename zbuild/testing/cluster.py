@@ -15,6 +15,7 @@ from zbuild.testing.client_node import ClientNode
 from zbuild.testing.clock import Clock
 from zbuild.testing.faults import SPIKES_S, Fault, FaultKind, FaultPlan, draw_faults
 from zbuild.testing.network import CALM, Network
+from zbuild.testing.orphans import OrphanWatch
 from zbuild.testing.store import MemoryResults, MemoryStore
 from zbuild.testing.story import Story
 from zbuild.testing.violation import Violation
@@ -34,6 +35,9 @@ STRANDED_S = 3 * KEEPALIVE_INTERVAL_S + 2 * SPIKES_S[-1]
 """A client notices within this that the broker does not know an action that it awaits, and the broker then does.
 
 What was sent before the last fault was over may be late in both directions, and whatever follows it comes after it."""
+
+LEAVES_S = 20.0
+"""Some builds are given up within this after the last fault, so that it is seen that what they had running ends."""
 
 SKEW_S = 7200.0
 """How far the clocks of two nodes may be apart: an hour either way. No node shows less than 0, as no machine does."""
@@ -160,12 +164,17 @@ class Simulation:
         work_s = sum(action.run_s for action in self._workload) * SLOWEST * len(self._clients)
         bound_s = world.clock.now_s + RECOVERY_S + work_s
         stranded_since_s: dict[tuple[bytes, ActionId], float] = {}
+        orphans = OrphanWatch(self._network, world.clock.now_s)
+        if self._random.random() < 0.3:
+            leaving = self._random.choice(self._clients)
+            world.clock.call_later(self._random.uniform(0.0, LEAVES_S), leaving.interrupt)
         while world.clock.now_s < bound_s:
             for worker in self._workers:
                 worker.start()
             if not any(client.is_alive for client in self._clients):
                 break
             self._check_stranded(stranded_since_s)
+            orphans.check(self._broker.core, self._workers, world.clock.now_s)
             self._run_until(world.clock.now_s + 1.0)
         for client in self._clients:
             if client.is_alive:

@@ -73,6 +73,11 @@ class WorkerNode:
         self._collecting: set[LeaseId] = set()
         self._killed: set[LeaseId] = set()
 
+    @property
+    def begun(self) -> list[LeaseId]:
+        """Leases that it has prepared or runs."""
+        return [*self.runs, *sorted(self._prepared, key=lambda lease: (lease.action, lease.attempt))]
+
     def start(self) -> None:
         """Begin a life with a fresh incarnation and routing id."""
         if self.is_alive:
