@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.coordinator.driver import BUILD, CLIENT, Farm, action, broken, failure, success
 from zbuild.coordinator.journal import Ended, Granted, JournalState, Loss, Over, encode_record, replay
-from zbuild.protocol.messages import LeaseId
+from zbuild.model.action import ActionResult, ResultStatus
+from zbuild.protocol.messages import Cancel, LeaseId
 from zbuild.storage.journal_format import HEADER, first_checksum, framed, unframed
 
 TAIL_BYTES = 4096
@@ -84,3 +86,45 @@ def test_a_compacted_journal_comes_to_the_same(steps: list[tuple[int, int, int]]
         lease = LeaseId(bytes([number]) * 32, attempt, 77)
         state.apply((Granted(lease, 1, 1), Ended(lease, Loss(1, 9)), Over(lease.action))[kind])
     assert replay(encode_record(standing) for standing in state.standing()) == state
+
+
+CANCELLED = ActionResult(status=ResultStatus.CANCELLED)
+ACTIONS = [action(f"a{number}") for number in range(4)]
+WORKERS = (b"w1", b"w2", b"w3")
+STEPS = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, len(ACTIONS) - 1), st.integers(0, len(WORKERS) - 1)), max_size=40
+)
+
+
+@settings(max_examples=60)
+@given(STEPS)
+def test_the_replay_of_a_journal_is_the_state_of_the_broker_whatever_happens(steps: list[tuple[int, int, int]]) -> None:
+    """Farm compares the two after every step; here a next life begins now and then, with the replay alone."""
+    farm = _joined(Farm(worker_timeout_s=20.0))
+    for kind, number, position in steps:
+        peer = WORKERS[position]
+        session = farm.core.farm.registry.workers.get(peer)
+        held = sorted(session.held) if session is not None else []
+        holding = farm.core.farm.actions[held[number % len(held)]].holding_of(peer) if held else None
+        match kind:
+            case 0:
+                farm.submit(ACTIONS[number], expected_s=2.0)
+            case 1:
+                farm.add_worker(peer, worker_id=position + 1, slots=1, incarnation=number + 1)
+            case 2 if holding is not None:
+                farm.complete(holding.lease, (success(), broken(), CANCELLED, failure())[number], peer)
+            case 3:
+                farm.disconnect(peer)
+            case 4:
+                farm.receive(CLIENT, Cancel(build=BUILD))
+            case 5:
+                farm.tick(farm.now_s + (0.5, 3.0, 12.0, 40.0)[number])
+            case 6:
+                state = replay(farm.journal)
+                farm = _joined(Farm(former=state, epoch=farm.core.farm.epoch + 1, now_s=farm.now_s))
+                assert replay(farm.journal) == state
+
+
+def _joined(farm: Farm) -> Farm:
+    farm.join()
+    return farm
