@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from chaos.gate import run_gate
+from chaos.gate import Gate
 from chaos.report import write_report
 from chaos.scenario import SCENARIOS, load
 from chaos.supervisor import Absent, supervise
@@ -21,7 +21,7 @@ NOT_RUN = 3
 
 EXIT_CODES = """\
 exit codes: 0 every invariant held; 1 one did not; 2 wrong usage; 3 this machine lacks what the scenario needs;
-130 interrupted, everything torn down."""
+130 interrupted, everything torn down; with all, what was not run is named, and --report writes what was."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=float("inf"),
         metavar="S",
-        help="with all: begin no run after S seconds; what was not run is shown (default: no bound)",
+        help="with all: begin no run after S seconds; what was not run is named (default: no bound)",
     )
     made.add_argument("--report", dest="has_report", action="store_true", help="with all: write the table of results")
     return made
@@ -60,13 +60,7 @@ def main() -> int:
             print(f"{scenario.name:20} {scenario.about}")
         return int(ExitCode.OK)
     if flags.scenario == "all":
-        results = run_gate(
-            flags.seed, flags.jobs, flags.within_s, is_full=flags.is_full, show=lambda result: _show(result, flags)
-        )
-        if flags.has_report:
-            write_report(results, is_full=flags.is_full)
-        is_ci = os.environ.get("CI") == "true"
-        return VIOLATED if any(each["violations"] or (is_ci and "absent" in each) for each in results) else 0
+        return _run_all(flags)
     if flags.scenario not in scenarios:
         print(f"no scenario is called {flags.scenario!r}; see `python -m chaos list`", file=sys.stderr)
         return int(ExitCode.USAGE)
@@ -76,6 +70,24 @@ def main() -> int:
         result = {"scenario": flags.scenario, "seed": flags.seed, "violations": [], "absent": str(absence)}
     _show(result, flags)
     return NOT_RUN if "absent" in result else VIOLATED if result["violations"] else 0
+
+
+def _run_all(flags: argparse.Namespace) -> int:
+    """Run the gate, and say what of it was not run; the exit code."""
+    gate = Gate(flags.seed, flags.jobs, flags.within_s, is_full=flags.is_full, show=lambda result: _show(result, flags))
+    gate.run()
+    not_run = gate.not_run()
+    if not_run:
+        count = sum("late" in each or "absent" in each for each in gate.results)
+        print(f"not run, or not to the end: {count} of {len(gate.results)} runs", file=sys.stderr)
+        for line in not_run:
+            print(f"    {line}", file=sys.stderr)
+    if flags.has_report:
+        write_report(gate.results, is_full=flags.is_full)
+    is_ci = os.environ.get("CI") == "true"
+    if any(each["violations"] or (is_ci and "absent" in each) for each in gate.results):
+        return VIOLATED
+    return int(ExitCode.INTERRUPTED) if gate.is_interrupted else int(ExitCode.OK)
 
 
 def _show(result: dict[str, Any], flags: argparse.Namespace) -> None:

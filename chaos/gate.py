@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from chaos.history import TOO_SLOW
 from chaos.scenario import SCENARIOS, Scenario
 from tests.integration.tree import client_environment
+from zbuild.errors import ExitCode
 
 FULL_SEEDS = 10
 """Runs of each scenario in the full gate."""
@@ -20,61 +22,105 @@ FULL_SEEDS = 10
 Result = dict[str, Any]
 
 
-def run_gate(seed: int, jobs: int, within_s: float, *, is_full: bool, show: Callable[[Result], None]) -> list[Result]:
-    """Run every scenario: once in the quick gate, FULL_SEEDS times in the full one.
+class Gate:
+    """All scenarios with so many seeds each.
 
     A run whose only violations are of time is repeated with nothing beside it, and the second result counts.
 
     Args:
         jobs: runs at once. Most of a run is waiting, so there may be more than processors.
-        within_s: no run begins after this; what was not run is shown as such.
+        within_s: no run begins after this.
         show: is told each result when it comes.
 
-    Returns:
-        The results in the order of the scenarios.
+    Attributes:
+        results: in the order of the scenarios. Runs that were not begun, or not finished, are among them: their
+            ``late`` says why.
     """
-    seeds = range(seed, seed + (FULL_SEEDS if is_full else 1))
-    # The longest first: none of them then begins when all others have ended.
-    order = sorted(SCENARIOS.values(), key=lambda scenario: -scenario.timeout_s)
-    together = [(scenario, each) for scenario in order if not scenario.is_alone for each in seeds]
-    alone = [(scenario, each) for scenario in order if scenario.is_alone for each in seeds]
-    processes: set[subprocess.Popen[str]] = set()
-    results: list[Result] = []
 
-    deadline_s = time.monotonic() + within_s
+    def __init__(self, seed: int, jobs: int, within_s: float, *, is_full: bool, show: Callable[[Result], None]) -> None:
+        self.results: list[Result] = []
+        self._interrupted = threading.Event()
+        self._seeds = range(seed, seed + (FULL_SEEDS if is_full else 1))
+        self._jobs = jobs
+        self._size = "--full" if is_full else "--quick"
+        self._within_s = within_s
+        self._deadline_s = time.monotonic() + within_s
+        self._show = show
+        self._processes: set[subprocess.Popen[str]] = set()
 
-    def run(scenario: Scenario, run_seed: int) -> Result:
-        if time.monotonic() > deadline_s:
-            text = f"not begun within {within_s:g} s"
-            return {"scenario": scenario.name, "seed": run_seed, "violations": [], "late": text, "total_s": 0.0}
-        size = "--full" if is_full else "--quick"
-        command = [sys.executable, "-m", "chaos", scenario.name, "--seed", str(run_seed), "--json", size]
-        process = subprocess.Popen(command, env=client_environment(), stdout=subprocess.PIPE, text=True)
-        processes.add(process)
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether ``run`` was ended by KeyboardInterrupt."""
+        return self._interrupted.is_set()
+
+    def run(self) -> None:
+        """Run every scenario with the first seed, then with the next: whenever it ends, all were run alike."""
+        # The longest first: none of them then begins when all others have ended.
+        order = sorted(SCENARIOS.values(), key=lambda scenario: -scenario.timeout_s)
+        for seed in self._seeds:
+            for is_alone in (True, False):
+                runs = [(scenario, seed) for scenario in order if scenario.is_alone is is_alone]
+                self._run_together(runs, 1 if is_alone else self._jobs)
+        for number, result in enumerate(list(self.results)):
+            if result["violations"] and all(text.startswith(TOO_SLOW) for text in result["violations"]):
+                self._run_together([(SCENARIOS[result["scenario"]], result["seed"])], 1)
+                again = self.results.pop()
+                if "late" not in again:
+                    self.results[number] = again
+        names = list(SCENARIOS)
+        self.results.sort(key=lambda result: (names.index(result["scenario"]), result["seed"]))
+
+    def not_run(self) -> list[str]:
+        """Each scenario that was not run with all seeds, with the seeds that are wanting and the reason."""
+        wanting: dict[tuple[str, str], list[str]] = {}
+        for result in self.results:
+            if reason := result.get("absent") or result.get("late"):
+                wanting.setdefault((result["scenario"], reason), []).append(str(result["seed"]))
+        return [f"{name} seed {', '.join(seeds)}: {reason}" for (name, reason), seeds in wanting.items()]
+
+    def _run_together(self, runs: list[tuple[Scenario, int]], at_once: int) -> None:
+        with ThreadPoolExecutor(at_once) as pool:
+            futures = {pool.submit(self._run, *each) for each in runs}
+            try:
+                self._take(futures)
+            except KeyboardInterrupt:
+                # Those that run tear themselves down, and those that wait end at once.
+                self._interrupted.set()
+                for process in list(self._processes):
+                    process.terminate()
+                self._take(futures)
+
+    def _take(self, futures: set[Future[Result]]) -> None:
+        for future in as_completed(list(futures)):
+            futures.discard(future)
+            result = future.result()
+            self.results.append(result)
+            if "late" not in result:
+                self._show(result)
+
+    def _run(self, scenario: Scenario, seed: int) -> Result:
+        if self._interrupted.is_set():
+            return _late(scenario, seed, "interrupted before it began")
+        if time.monotonic() > self._deadline_s:
+            return _late(scenario, seed, f"not begun within {self._within_s:g} s")
+        command = [sys.executable, "-m", "chaos", scenario.name, "--seed", str(seed), "--json", self._size]
+        # A group of its own: Ctrl-C on the terminal is for the gate alone, which then ends its runs in order.
+        process = subprocess.Popen(
+            command, env=client_environment(), stdout=subprocess.PIPE, text=True, process_group=0
+        )
+        self._processes.add(process)
+        if self._interrupted.is_set():
+            process.terminate()
         stdout, _ = process.communicate()
-        processes.discard(process)
+        self._processes.discard(process)
+        if process.returncode == int(ExitCode.INTERRUPTED):
+            return _late(scenario, seed, "interrupted before its end")
         if not stdout.strip():
             text = f"ended with {process.returncode} and no result"
-            return {"scenario": scenario.name, "seed": run_seed, "violations": [text], "total_s": 0.0}
+            return {"scenario": scenario.name, "seed": seed, "violations": [text], "total_s": 0.0}
         result: Result = json.loads(stdout.strip().splitlines()[-1])
         return result
 
-    for runs, at_once in ((alone, 1), (together, jobs)):
-        with ThreadPoolExecutor(at_once) as pool:
-            futures = [pool.submit(run, *each) for each in runs]
-            try:
-                for future in as_completed(futures):
-                    results.append(future.result())
-                    show(results[-1])
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                for process in list(processes):
-                    process.terminate()
-                raise
-    for number, result in enumerate(results):
-        if result["violations"] and all(text.startswith(TOO_SLOW) for text in result["violations"]):
-            results[number] = run(SCENARIOS[result["scenario"]], result["seed"])
-            show(results[number])
-    names = list(SCENARIOS)
-    return sorted(results, key=lambda result: (names.index(result["scenario"]), result["seed"]))
+
+def _late(scenario: Scenario, seed: int, reason: str) -> Result:
+    return {"scenario": scenario.name, "seed": seed, "violations": [], "late": reason, "total_s": 0.0}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def table(kept: dict[str, list[Row]]) -> str:
         lines += ["|---|---|---|---|---|---|---|---|---|---|"]
         for row in rows:
             figures = ", ".join(f"{name} {value:g}" for name, value in row["figures"].items())
+            figures += f"**not run: {row['not_run']}**" if row["not_run"] else ""
             counts = " | ".join(str(row[name]) for name in _COUNTS)
             lines.append(
                 f"| {row['scenario']} | {row['seeds']} | {counts} | {row['violations']} "
@@ -64,25 +66,29 @@ def with_sums(readme: str, kept: dict[str, list[Row]]) -> str:
 
 
 def _sum_line(gate: str, rows: list[Row]) -> str:
-    total = {name: sum(row[name] for row in rows) for name in (*_COUNTS, "runs", "violations")}
+    total = {name: sum(row[name] for row in rows) for name in (*_COUNTS, "runs", "violations", "not_run")}
     worst = max(rows, key=lambda row: float(row["recovery_s"]))
     return (
         f"`python -m chaos all --{gate}`: {len(rows)} scenarios, {total['runs']} runs, {total['builds']} builds, "
         f"{total['actions']} actions, {total['faults']} faults, **{total['violations']} violations**; "
         f"slowest recovery {worst['recovery_s']:.1f} s ({worst['scenario']})."
+        + (f" Not run: {total['not_run']} more runs." if total["not_run"] else "")
     )
 
 
 def _rows(results: Iterable[Row]) -> list[Row]:
-    """One row for each scenario that was run, over its seeds."""
+    """One row for each scenario, over those of its seeds that were run; ``not_run`` counts the others."""
     grouped: dict[str, list[Row]] = {}
+    not_run: Counter[str] = Counter()
     for result in results:
-        if "absent" not in result and "late" not in result:
+        if "absent" in result or "late" in result:
+            not_run[result["scenario"]] += 1
+        else:
             grouped.setdefault(result["scenario"], []).append(result)
     rows = []
     for name in SCENARIOS:
-        runs = grouped.get(name)
-        if not runs:
+        runs = grouped.get(name, [])
+        if not runs and not not_run[name]:
             continue
         seeds = sorted(run["seed"] for run in runs)
         figures: dict[str, float] = {}
@@ -92,10 +98,11 @@ def _rows(results: Iterable[Row]) -> list[Row]:
         row: Row = {
             "scenario": name,
             "runs": len(runs),
-            "seeds": f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]),
+            "seeds": f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else "".join(map(str, seeds)) or "none",
+            "not_run": not_run[name],
             "violations": sum(len(run["violations"]) for run in runs),
-            "recovery_s": round(max(run.get("recovery_s", 0.0) for run in runs), 2),
-            "wall_s": round(max(run["total_s"] for run in runs), 1),
+            "recovery_s": round(max((run.get("recovery_s", 0.0) for run in runs), default=0.0), 2),
+            "wall_s": round(max((run["total_s"] for run in runs), default=0.0), 1),
             "figures": figures,
         }
         rows.append(row | {count: sum(run.get(count, 0) for run in runs) for count in _COUNTS})

@@ -62,8 +62,12 @@ def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) ->
         process_group=0,
     )
     violations: list[str] = []
+    is_interrupted = False
     try:
         process.wait(scenario.timeout_s)
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     except subprocess.TimeoutExpired:
         violations.append(f"still running after {scenario.timeout_s:g} s")
     finally:
@@ -78,7 +82,7 @@ def supervise(scenario: Scenario, seed: int, *, is_full: bool, is_kept: bool) ->
                 os.kill(pid, signal.SIGKILL)
         result = _result(base / "result.json", base / "run.log")
         result["violations"] = violations + result["violations"]
-        is_clean = not result["violations"] and not is_kept
+        is_clean = (is_interrupted or not result["violations"]) and not is_kept
         if is_clean:
             shutil.rmtree(base, ignore_errors=True)
     result |= {"scenario": scenario.name, "seed": seed, "total_s": round(time.monotonic() - began_s, 3)}
