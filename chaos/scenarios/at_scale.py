@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 
 from chaos.arena import Arena, Build
+from chaos.history import TOO_SLOW
 from chaos.scenario import scenario
 from chaos.workload import real_project, shell_actions
 
 ACTIONS = 2000
 WORKERS = 8
+
+SLOWDOWN = 2.0
+"""How many times as long a build may take while a worker is killed every 2 s."""
+
+RUNS_AGAIN = 1.5
+"""Runs that a kill may cost for each slot of the worker: what it ran, and now and then a copy of that."""
+
+DISPATCH_S = 5.0
+"""A broker that was killed, and is started at once, grants again within this."""
 
 
 @scenario("WorkerKills", is_alone=True)
@@ -37,6 +47,11 @@ def worker_kills(arena: Arena) -> None:
     arena.outcome.recovery_s = arena.longest_gap_s(began_s)
     arena.outcome.figures |= {"kills": kills, "wall": round(wall_s, 2), "wall without kills": round(quiet_s, 2)}
     arena.outcome.figures["ratio"] = round(wall_s / quiet_s, 2)
+    if wall_s > SLOWDOWN * quiet_s and not arena.is_full:
+        text = f"{wall_s:.1f} s with {kills} kills, {quiet_s:.1f} s without"
+        arena.outcome.violations.append(f"{TOO_SLOW}{text}: more than {SLOWDOWN:g} times as long")
+    if arena.outcome.runs_again > RUNS_AGAIN * kills:
+        arena.outcome.violations.append(f"{arena.outcome.runs_again} runs were repeated for {kills} kills")
     if not kills:
         arena.outcome.violations.append("the build was over before a worker was killed")
 
@@ -53,6 +68,8 @@ def kill_broker_often(arena: Arena, build: Build, kills: int, answers_between: i
         at_s = arena.farm.kill_broker()
         arena.farm.start_broker()
         took_s = arena.recovered(at_s, "grant")
+        if took_s > DISPATCH_S:
+            arena.outcome.violations.append(f"{TOO_SLOW}the first dispatch came {took_s:.1f} s after the kill")
         arena.outcome.figures["slowest dispatch"] = round(
             max(took_s, arena.outcome.figures.get("slowest dispatch", 0.0)), 2
         )
