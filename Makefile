@@ -4,7 +4,7 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 CHECKED := zbuild tests $(wildcard chaos)
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: check format format-check lint types projects tidy unit property sim escape integration chaos clean
+.PHONY: check format format-check lint types projects tidy unit property sim escape integration chaos nightly clean
 
 # In order of cost: what is cheap to find out fails first.
 check: format-check lint types tidy unit property sim escape integration
@@ -48,6 +48,11 @@ integration: projects
 # Real farms, broken on purpose. The bound is for machines with other things to do: what was not begun is named.
 chaos: projects
 	$(PYTHON) -m chaos all --quick --within 240
+
+# Hours. Ctrl-C ends either part early; each names what it has not run.
+nightly: projects
+	$(PYTHON) -m tests.sim --seeds 20000 --jobs 2
+	$(PYTHON) -m chaos all --full --report
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -9,7 +11,9 @@ from collections import Counter
 
 import pytest
 
-from zbuild.testing.cluster import Simulation
+from tests.sim.__main__ import SAMPLE, main, try_seed
+from tests.sim.mutants import queue_is_miscounted
+from zbuild.testing.cluster import Outcome, Simulation
 
 SEEDS = 1000
 PORTIONS = 10
@@ -60,3 +64,27 @@ def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
         for hash_seed in ("1", "2")
     }
     assert len(printed) == 1
+
+
+def test_every_seed_that_fails_is_named_by_the_entry_point(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue_is_miscounted(monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["sim", "--seeds", "3", "--first", "100"])
+
+    assert main() == 1
+    *failures, sums = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in failures] == ["seed 100", "seed 101", "seed 102"]
+    assert sums.startswith("3 seeds, 3 failed: ")
+
+
+def test_the_entry_point_runs_a_sample_twice_and_compares_the_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, runs = Simulation.run, itertools.count()
+
+    def run_by_chance(simulation: Simulation) -> Outcome:
+        return dataclasses.replace(run(simulation), trace_hash=str(next(runs)))
+
+    monkeypatch.setattr(Simulation, "run", run_by_chance)
+
+    assert try_seed(SAMPLE).failure == "its second run had another history"
+    assert not try_seed(SAMPLE + 1).failure
