@@ -126,6 +126,9 @@ def _record_broker(recorder: Recorder) -> None:
     def ended(_self: Any, record: Any, holding: Any, _loss: Any) -> Fields:
         return {"action": record.action.hex(), "attempt": holding.lease.attempt, "epoch": holding.lease.epoch}
 
+    def forget(_self: Any, record: Any, event: Any) -> Fields:
+        return {"action": record.action.hex(), "how": event.value}
+
     def of_record(_self: Any, record: Any, *_more: Any) -> Fields:
         return {"action": record.action.hex()}
 
@@ -134,7 +137,7 @@ def _record_broker(recorder: Recorder) -> None:
     recorder.before(f"{lifecycle}.complete", "complete", complete)
     recorder.before(f"{lifecycle}._end", "ended", ended)
     recorder.before(f"{lifecycle}._requeue", "requeue", of_record)
-    recorder.before(f"{lifecycle}._forget", "forget", of_record)
+    recorder.before(f"{lifecycle}._forget", "forget", forget)
     recorder.before(f"{lifecycle}._answer", "answer", answer)
     recorder.after(f"{results}.put", "publish", publish)
     recorder.before("zbuild.storage.action_cache:ActionCache._fail", "rolled_back", rolled_back)
