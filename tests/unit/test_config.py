@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zbuild.config import (
+    REASSIGN_STRATEGIES,
     BrokerConfig,
     ClientConfig,
     Config,
@@ -17,6 +18,7 @@ from zbuild.config import (
     normalise_endpoint,
     user_cache_dir,
 )
+from zbuild.coordinator.reassign import ReassignStrategy
 from zbuild.errors import BadInput, ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -171,3 +173,8 @@ def test_the_spellings_of_an_endpoint(text: str, endpoint: str) -> None:
 def test_what_is_no_endpoint_is_refused_with_the_reason(text: str, complaint: str) -> None:
     with pytest.raises(BadInput, match=complaint):
         normalise_endpoint(text)
+
+
+def test_every_strategy_of_the_coordinator_can_be_named_and_no_other() -> None:
+    """config.py lies below the coordinator and cannot ask it."""
+    assert set(REASSIGN_STRATEGIES) == {strategy.value for strategy in ReassignStrategy}

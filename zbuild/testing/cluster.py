@@ -48,6 +48,10 @@ TOO_SHORT = 0.01
 GATHERING_S = 20.0
 """How long it takes in some farms until all workers are there. Those that come first have all the work by then."""
 
+LARGE = 0.04
+"""The share of simulations with up to 12 workers, 300 actions and 4 clients. Each takes as long as ten others, and most
+faults need no more than two workers to matter."""
+
 SLOWEST = 4.0
 """A slow worker takes this many times as long."""
 
@@ -81,10 +85,12 @@ class Simulation:
         self.story = Story()
         self._random = random
         compilers = random.choice((("gcc12",), ("gcc12",), ("gcc12", "gcc13")))
-        platforms = [self._draw_platform(compilers) for _ in range(random.randint(0, 4))]
+        is_large = random.random() < LARGE
+        others = random.randint(*(2, 11) if is_large else (0, 4))
+        platforms = [self._draw_platform(compilers) for _ in range(others)]
         platforms.append({"os": "linux", COMPILER: compilers[0], LIBRARY: "z1"})
         self.plan: FaultPlan = draw_faults(random, len(platforms))
-        self._workload = draw_workload(random, random.choice((10, 30, 60, 100)), compilers)
+        self._workload = draw_workload(random, random.choice((150, 300) if is_large else (10, 30, 60, 100)), compilers)
         by_id = {action.action: action for action in self._workload}
         self.story.names.update((action.action, action.name) for action in self._workload)
         store = MemoryStore()
@@ -98,7 +104,7 @@ class Simulation:
         if random.random() < 0.3:
             for name in (
                 "broker",
-                *(f"w{number}" for number in range(1, 9)),
+                *(f"w{number}" for number in range(1, 13)),
                 *(f"c{number}" for number in range(1, 5)),
             ):
                 self._world.skew_s[name] = random.uniform(0.0, SKEW_S)
@@ -126,7 +132,9 @@ class Simulation:
         for number in self.plan.late_answers:
             self._workers[number].answers_late = True
         self._twins: list[WorkerNode] = []
-        self._clients = [self._draw_client(number) for number in range(1, random.choice((2, 2, 3, 4)))]
+        self._clients = [
+            self._draw_client(number) for number in range(1, 5 if is_large else random.choice((2, 2, 3, 4)))
+        ]
 
     def run(self) -> Outcome:
         """Run to the end.
