@@ -20,6 +20,7 @@ from zbuild.limits import (
     GIB,
     LONGEST_TIMEOUT_S,
     MIB,
+    PREFETCH_S,
     PROCESSORS,
     STEAL_HANG_UP_S,
 )
@@ -141,6 +142,8 @@ class BrokerConfig(Config):
         worker_timeout_s: silence after which a worker counts as lost.
         heartbeat_interval_s: how often workers publish their load; they learn it when they register.
         reassign_strategy: which of the workers that could run an action gets it.
+        prefetch_s: expected work that a worker may hold beyond its slots, in seconds for each slot. More keeps workers
+            busy for longer while the broker is away, and has more to be stolen and less to be cancelled.
         beacon: whether ``zbuild build --distributed`` on the same network may find this broker by UDP.
     """
 
@@ -154,6 +157,7 @@ class BrokerConfig(Config):
         "worker_timeout_s": Rule(minimum=0.1),
         "heartbeat_interval_s": Rule(minimum=0.05),
         "reassign_strategy": Rule(choices=REASSIGN_STRATEGIES),
+        "prefetch_s": Rule(minimum=0, maximum=3600),
     }
 
     host: str = "127.0.0.1"
@@ -165,6 +169,7 @@ class BrokerConfig(Config):
     worker_timeout_s: float = 30.0
     heartbeat_interval_s: float = 5.0
     reassign_strategy: str = "priority"
+    prefetch_s: float = PREFETCH_S
     beacon: bool = True
     beacon_port: int = BEACON_PORT
 

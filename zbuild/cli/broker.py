@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--blob-port", type=int, help="blob port (default: 9003)")
     parser.add_argument("--max-workers", type=int, metavar="N", help="workers that may register (default: 1000)")
     parser.add_argument("--reassign-strategy", metavar="NAME", help="which worker gets an action (default: priority)")
+    parser.add_argument("--prefetch-s", type=float, metavar="S", help="work that waits at each slot (default: 0.1)")
     parser.add_argument("--no-beacon", dest="beacon", action="store_false", default=None, help="answer no discovery")
     parser.add_argument("--socket-dir", metavar="DIR", help="listen on Unix sockets in DIR and on no network")
     flags = parser.parse_args(arguments)
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "beacon",
         "reassign_strategy",
     ]
-    keys += ["cache_dir", "cache_bytes"]
+    keys += ["prefetch_s", "cache_dir", "cache_bytes"]
     try:
         config = BrokerConfig.load(flags.config, {key: getattr(flags, key) for key in keys})
         serve(config, flags.socket_dir, flags.lifeline, daemon_log(flags))
@@ -136,6 +137,7 @@ def _serve_control(
         max_workers=config.max_workers,
         now_s=time.monotonic(),
         strategy=ReassignStrategy(config.reassign_strategy),
+        prefetch_s=config.prefetch_s,
     )
     stops = stop_descriptors + ([lifeline] if lifeline is not None else [])
     control = bound_endpoint(router.socket)

@@ -18,6 +18,7 @@ from zbuild.errors import BadInput, ProtocolError, VersionMismatch, WorkerIdTake
 from zbuild.limits import (
     BROKER_TICK_S,
     CLIENT_TIMEOUT_S,
+    PREFETCH_S,
     PROPERTY_VALUE_BYTES,
     RECONNECT_GRACE_S,
     SESSIONS,
@@ -64,6 +65,7 @@ class BrokerCore:
         former: where the journal says that the last life of the broker ended.
         worker_timeout_s: a worker that has not reported for so long is lost, however irregular it was before.
         strategy: which worker gets an action.
+        prefetch_s: see WorkerSession.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class BrokerCore:
         max_workers: int,
         now_s: float,
         strategy: ReassignStrategy = ReassignStrategy.PRIORITY,
+        prefetch_s: float = PREFETCH_S,
     ) -> None:
         self.farm = FarmState(welcome.epoch, results, former, strategy, now_s)
         self._lifecycle = Lifecycle(self.farm)
@@ -83,6 +86,7 @@ class BrokerCore:
         self._welcome = welcome
         self._worker_timeout_s = worker_timeout_s
         self._max_workers = max_workers
+        self._prefetch_s = prefetch_s
         self._last_tick_s = now_s
 
     @property
@@ -206,6 +210,7 @@ class BrokerCore:
         if peer in self.farm.registry.workers:
             self._lose_worker(peer, f"it has come again as worker {hello.worker_id:x}")
         worker = WorkerSession(peer, hello, self.farm.health.of(hello.worker_id), self._worker_timeout_s, now_s)
+        worker.prefetch_s = self._prefetch_s
         self.farm.registry.add_worker(worker)
         self.farm.counters["workers_joined"] += 1
         self.farm.outbox.note("worker_joined", name=worker.name, worker=worker.worker_id, slots=worker.slots)

@@ -8,6 +8,7 @@ from typing import Protocol
 from zbuild.coordinator.health import WorkerHealth
 from zbuild.coordinator.silence import SilenceDetector
 from zbuild.coordinator.worker_changes import WorkerChanges
+from zbuild.limits import PREFETCH_S
 from zbuild.model.action import ActionId
 from zbuild.protocol.messages import HeartBeat, Hello
 
@@ -29,6 +30,7 @@ class WorkerSession:
     that it was added to lists it among its ``changes``.
 
     Attributes:
+        prefetch_s: expected work that it may hold beyond its slots, in seconds for each slot.
         number: its place in the order of coming.
         version: counts the changes.
         platform: name -> value of each property that the worker has spoken of; "" means it has none.
@@ -56,6 +58,7 @@ class WorkerSession:
         self.platform = dict(hello.platform)
         self.told_s: dict[str, float] = {}
         self.asked: dict[str, float] = {}
+        self.prefetch_s = PREFETCH_S
         self.number = 0
         self.version = 0
         self._changes: WorkerChanges[WorkerSession] | None = None

@@ -22,7 +22,7 @@ from zbuild.coordinator.reassign import FREE_ORDERS, STRATEGIES, Rank, ReassignS
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.coordinator.worker_changes import WorkerChanges
 from zbuild.coordinator.worker_shelf import HeapShelf, RingShelf, Shelf
-from zbuild.limits import PREFETCH_S, UNKNOWN_DURATION_S
+from zbuild.limits import UNKNOWN_DURATION_S
 
 _FREE = 0
 """In a ShelfKey, the number of slots of every worker that has a free one."""
@@ -189,5 +189,5 @@ def capacity(worker: WorkerSession, expected_s: float, *, can_prefetch: bool) ->
         return 1
     if not can_prefetch:
         return min(worker.slots, worker.queue_limit)
-    ahead = max(1.0, worker.slots * PREFETCH_S / (expected_s or UNKNOWN_DURATION_S))
+    ahead = max(1.0, worker.slots * worker.prefetch_s / (expected_s or UNKNOWN_DURATION_S))
     return int(min(worker.slots + ahead, worker.queue_limit))

@@ -76,7 +76,7 @@ _LEASE = [ACTION, 2, 2**63]
 _GRANT = [_LEASE, b"body", 50, 1.5, 0.5, 0]
 _RESULT = [
     0, 0, [["/zb/build/o", 0, _DIGEST, True, ""]], _DIGEST, _EMPTY, "", 0, [],
-    [0.5, 0.0, 7, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0], "w",
+    [0.5, 0.0, 7, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0], "w", [],
 ]  # fmt: skip  # one line per group of fields
 
 EXAMPLES: list[tuple[Encodable, list[object]]] = [
