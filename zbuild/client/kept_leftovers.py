@@ -44,3 +44,14 @@ def with_leftovers(
     if not added:
         return analysis
     return analysis._replace(outputs=tuple(sorted((*analysis.outputs, *added), key=lambda output: output.path)))
+
+
+def unfit_for_farm(analysis: Remote, result: ActionResult, roots: Roots) -> str:
+    """Why a command that has succeeded on the farm must be run on this machine after all; empty if it need not."""
+    inputs = {*analysis.inputs.values(), *(path for path, _ in analysis.inline_inputs)}
+    if not inputs.isdisjoint(result.leftovers):
+        return "changes a file that it reads"
+    directories = [path[:-1] for path in result.leftovers if path.endswith("/")]
+    if any(not os.path.isdir(roots.to_user(path)) for path in directories):
+        return "makes an empty directory"
+    return ""

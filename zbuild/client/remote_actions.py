@@ -308,12 +308,18 @@ class RemoteActions:
 
     def _left_more_outputs(self, job: RemoteJob, result: ActionResult) -> bool:
         """Ask again, with what the command has left among its outputs; once for each spelling of its paths."""
-        is_wanted = job.request.is_made_elsewhere
-        if not result.leftovers or is_wanted is None or job.output_rounds > job.analysis.has_own_paths:
+        is_made_elsewhere = job.request.is_made_elsewhere
+        if not result.leftovers or is_made_elsewhere is None:
             return False
-        from zbuild.client.kept_leftovers import with_leftovers
+        from zbuild.client.kept_leftovers import unfit_for_farm, with_leftovers
 
-        analysis = with_leftovers(job.analysis, result, self._context_for(job.analysis).roots, is_wanted)
+        roots = self._context_for(job.analysis).roots
+        if unfit := unfit_for_farm(job.analysis, result, roots):
+            self._end(job, exit_code=1, unfit=unfit)
+            return True
+        if job.output_rounds > job.analysis.has_own_paths:
+            return False
+        analysis = with_leftovers(job.analysis, result, roots, is_made_elsewhere)
         if analysis is job.analysis:
             return False
         job.output_rounds += 1
@@ -337,7 +343,7 @@ class RemoteActions:
         job.analysis = analysis
         self._prepare(job)
 
-    def _end(self, job: RemoteJob, *, exit_code: int, error: str = "", error_code: int = 0) -> None:
+    def _end(self, job: RemoteJob, *, exit_code: int, error: str = "", error_code: int = 0, unfit: str = "") -> None:
         job.apply(JobEvent.END)
         del self._jobs[job.key]
         roots = self._context_for(job.analysis).roots
@@ -356,6 +362,7 @@ class RemoteActions:
             suspected=tuple(job.suspected),
             analysis=job.analysis,
             result=job.result,
+            unfit=unfit,
         )
         if exit_code:
             job.files.discard()

@@ -84,6 +84,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
         stolen_from: the worker that had its last lease before another one took it; empty: none.
         rounds: times that it was sent again with more inputs or outputs.
         undeclared: absolute user paths of files that a failure named, that are here and that were not sent at first.
+        unfit: why what the farm made is not what the command would have done here; empty as a rule.
         suspected: those that a last failure may have meant: of the same name, at another place.
     """
 
@@ -101,6 +102,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
     suspected: tuple[str, ...]
     analysis: Remote
     result: ActionResult | None
+    unfit: str = ""
 
     @classmethod
     def of_lost_farm(cls, key: int, analysis: Remote, error: ZbuildError) -> RemoteOutcome:

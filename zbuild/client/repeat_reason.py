@@ -36,6 +36,8 @@ def reason_to_repeat_here(outcome: RemoteOutcome) -> str:
     The inputs of a tool are guessed from its command line, and those of a compile can be guessed wrong. And ninja
     minds neither an output that is not made nor a link that takes an hour.
     """
+    if outcome.unfit:
+        return outcome.unfit
     if outcome.result is not None and outcome.result.status is ResultStatus.TIMEOUT:
         return "ran longer than the farm allows"
     if outcome.error_code == OutputMissing.code:

@@ -162,8 +162,8 @@ class ActionResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         code: for ERROR: the wire code of the error class in zbuild.errors.
         missing: inputs that were not in the store.
         worker: the name of the worker that ran it.
-        leftovers: for SUCCESS: files and symlinks that it left below its writable root and that no output declares,
-            sorted; at most LEFTOVER_FILES of them.
+        leftovers: for SUCCESS: what it left below its writable root and no output declares, sorted: files, symlinks,
+            inputs that it changed, and empty directories, with a slash at the end. At most LEFTOVER_FILES.
     """
 
     status: ResultStatus

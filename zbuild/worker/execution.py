@@ -41,6 +41,7 @@ from zbuild.sandbox.system import SystemTree
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
 from zbuild.storage.leftover_files import leftover_files
+from zbuild.storage.staged_paths import parent, with_ancestors
 from zbuild.storage.staging import Stage, StagePlan
 from zbuild.storage.tree_removal import remove_with_trash
 
@@ -317,7 +318,8 @@ class Execution:
         leftovers: tuple[str, ...] = ()
         if status is ResultStatus.SUCCESS:
             outputs = collect(plan, action.outputs, self._workshop.blobs)
-            leftovers = leftover_files(plan, {entry.path for entry in action.inputs})
+            made = with_ancestors({*action.directories, *(parent(spec.path) for spec in action.outputs)})
+            leftovers = leftover_files(plan, {entry.path for entry in action.inputs}, made)
         return ActionResult(
             status=status,
             exit_code=exited.exit_code,
