@@ -456,6 +456,9 @@ LAST_WORDS_BYTES = 4 * KIB
 SOCKET_DIR_BYTES = 75
 """The longest TMPDIR that Unix sockets are put below: sun_path has 108 bytes (unix(7)), our own names take 30."""
 
+TOOLS_GUESSED_EDGES = 16
+"""Commands that are looked at for the tools that a build will use first: those of one target are much alike."""
+
 IN_FLIGHT_PER_JOB = 4
 """Edges under way on another farm for each of -j: one runs, one is prepared, one is on its way, one is coming back."""
 

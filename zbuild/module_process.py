@@ -7,9 +7,7 @@ import os
 import resource
 import select
 import signal
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn, TextIO
 
@@ -47,6 +45,8 @@ class ForkedProcess:
         """
         if self._exit_code is None:
             if not select.select([self._descriptor], [], [], timeout_s)[0]:
+                import subprocess
+
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout_s or 0.0)
             self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             os.close(self._descriptor)
@@ -82,6 +82,8 @@ def _be_child(run: Callable[[], int], kept: Iterable[int]) -> NoReturn:
         sys.stdout, sys.stderr = map(_stream, (1, 2))
         code = run()
     except BaseException:
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from zbuild.cli.stop_signals import StopSignals
@@ -17,6 +19,7 @@ from zbuild.limits import EMBEDDED_SLOTS_PER_PROCESSOR
 if TYPE_CHECKING:
     from zbuild.cli.local_daemons import LocalDaemons
     from zbuild.client.farm_session import FarmSession
+    from zbuild.inputs.toolchain import Toolchain
     from zbuild.model.capabilities import Capabilities
 
 
@@ -59,6 +62,10 @@ class FarmChoice:
             shares = [self._slots // count + (number < self._slots % count) for number in range(count)]
             self._start_workers(daemons, broker, shares, daemons.blob_directory)
 
+    def check_tools(self, programs: Collection[str]) -> None:
+        """See Toolchain.check_ahead. Not once the session is open: ZeroMQ does not survive a fork."""
+        self._toolchain.check_ahead(programs)
+
     def open(
         self,
         source_root: str,
@@ -84,6 +91,7 @@ class FarmChoice:
             self._check,
             source_root,
             self._cache_dir,
+            self._toolchain,
             os.environ,
             sandbox=self._config.sandbox,
             capabilities=self._capabilities or DEFAULT,
@@ -113,6 +121,12 @@ class FarmChoice:
             if self._session is not None:
                 self._session.leave()
         return problems
+
+    @functools.cached_property
+    def _toolchain(self) -> Toolchain:
+        from zbuild.inputs.toolchain import Toolchain
+
+        return Toolchain(os.path.join(self._cache_dir, "toolchain"))
 
     def _check(self) -> None:
         if self._daemons is not None:

@@ -12,7 +12,7 @@ from zbuild.client.console import Console
 from zbuild.client.summary import Summary
 from zbuild.config import ClientConfig
 from zbuild.errors import ExitCode
-from zbuild.limits import IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB
+from zbuild.limits import IN_FLIGHT_EDGES, IN_FLIGHT_PER_JOB, TOOLS_GUESSED_EDGES
 from zbuild.ninja import build_log
 from zbuild.ninja.dirty import DirtyScan
 from zbuild.ninja.disk import RealDisk
@@ -102,6 +102,8 @@ class NinjaBuild:
             self._choice = FarmChoice(self._flags, self._config, parallelism)
         if not all(edge.is_phony or edge.is_generator or edge.is_console for edge in plan.wanted_edges()):
             self._choice.begin()
+            if self._session is None:
+                self._choice.check_tools(_first_programs(plan))
         from zbuild.client.build import Build
         from zbuild.client.build_options import BuildOptions
 
@@ -173,6 +175,12 @@ class NinjaBuild:
             progress.edge_left()
             plan.edge_finished(edge, is_success=True)
         return int(ExitCode.OK)
+
+
+def _first_programs(plan: Plan) -> set[str]:
+    """The first words of some commands: as a rule the compilers that the build needs first."""
+    edges = itertools.islice((edge for edge in plan.wanted_edges() if not edge.is_phony), TOOLS_GUESSED_EDGES)
+    return {edge.command().partition(" ")[0] for edge in edges}
 
 
 def _default_parallelism() -> int:

@@ -31,10 +31,32 @@ def ninja_version() -> str:
     ninja = find_ninja()
     if ninja is None:
         return STAND_IN_VERSION
-    import subprocess
+    return _first_line([ninja, "--version"]) or STAND_IN_VERSION
 
-    asked = subprocess.run([ninja, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    return asked.stdout.strip() or STAND_IN_VERSION
+
+def _first_line(argv: list[str]) -> str:
+    """What a program prints. Without subprocess: its import would take longer than ninja does.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ]
+        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    with open(reader, encoding="utf-8", errors="replace") as stream:
+        said = stream.read()
+    os.waitpid(pid, 0)
+    return said.partition("\n")[0].strip()
 
 
 def run_ninja(arguments: list[str], purpose: str) -> NoReturn:

@@ -39,7 +39,8 @@ class FarmSession:
             may be shared, or "".
         check: raises when a part of the farm that was started for this session has failed.
         source_root: the directory that holds the sources; the working directory is the build directory.
-        cache_dir: where digests, scanned headers and toolchain fingerprints are kept between builds.
+        cache_dir: where digests and scanned headers are kept between builds.
+        toolchain: of this machine; saved at the end.
         has_canonical_paths: False runs every action under the user's own paths: outputs that hold
             paths are then as ninja makes them, and the cache is shared only between equal paths.
         keeps_relative_paths: see Roots.
@@ -57,6 +58,7 @@ class FarmSession:
         check: Callable[[], None],
         source_root: str,
         cache_dir: str,
+        toolchain: Toolchain,
         environment: Mapping[str, str],
         *,
         sandbox: str,
@@ -69,7 +71,7 @@ class FarmSession:
     ) -> None:
         build_dir = os.getcwd()
         self._digests = FileDigests(os.path.join(cache_dir, "file_digests"))
-        self._toolchain = Toolchain(os.path.join(cache_dir, "toolchain"))
+        self._toolchain = toolchain
         self._facts_path = os.path.join(cache_dir, "include_facts")
         self._environment = environment
         self._own_roots = Roots(source_root, build_dir, is_canonical=False)

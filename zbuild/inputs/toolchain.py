@@ -14,8 +14,9 @@ to a directory that the compiler searches.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from blake3 import blake3
@@ -23,6 +24,7 @@ from blake3 import blake3
 from zbuild import limits
 from zbuild.inputs import cache_file, compiler_probe
 from zbuild.inputs.compiler_probe import Run, SearchDirectories, run_program
+from zbuild.inputs.tree_check import TreeCheck
 from zbuild.inputs.tree_digest import TreeDigest, digest_of_trees
 
 FORMAT = "zbuild-toolchain-1"
@@ -54,6 +56,7 @@ class Toolchain:
         self._searches: dict[tuple[str, ...], tuple[str, SearchDirectories]] = {}
         self._values: dict[str, str | None] = {}
         self._current: set[tuple[str, ...]] = set()
+        self._check: TreeCheck | None = None
         self._native: dict[tuple[str, ...], tuple[str, ...] | None] = {}
         self._is_changed = False
         if cache_path is not None:
@@ -70,9 +73,23 @@ class Toolchain:
             self._values[name] = self._evaluate(name)
         return self._values[name]
 
+    def check_ahead(self, programs: Collection[str]) -> None:
+        """Begin to compare the known tools of these names or paths with the machine, in the background.
+
+        It is as if each had been used now. A guess: any tool may be used afterwards, and none must.
+        """
+        names = {os.path.basename(program) for program in programs}
+        tools = [parts for path, (parts, _) in self._tools.items() if os.path.basename(path) in names]
+        roots = [roots for parts in tools for roots in _roots_of(parts) if roots in self._trees]
+        if roots:
+            # Without such a process each tool is compared when it is used.
+            with contextlib.suppress(OSError):
+                self._check = TreeCheck({each: self._trees[each] for each in roots})
+
     def revalidate(self) -> None:
         """From now on every value is compared with the machine again before it is given out."""
         self._values.clear()
+        self._checked_ahead()
         self._current.clear()
         self._native.clear()
 
@@ -166,7 +183,7 @@ class Toolchain:
 
     def _fingerprint_of(self, path: str, parts: ToolParts) -> bytes | None:
         hasher = blake3(FINGERPRINT_FORMAT + b"\0" + os.fsencode(path))
-        for roots in (parts.files, *((tree,) for tree in parts.trees)):
+        for roots in _roots_of(parts):
             tree = self._tree(roots)
             if tree is None:
                 return None
@@ -174,6 +191,7 @@ class Toolchain:
         return hasher.digest()
 
     def _tree(self, roots: tuple[str, ...]) -> TreeDigest | None:
+        self._checked_ahead()
         known = self._trees.get(roots)
         if known is not None and (roots in self._current or known.is_current()):
             self._current.add(roots)
@@ -185,6 +203,11 @@ class Toolchain:
             self._is_changed = True
         return tree
 
+    def _checked_ahead(self) -> None:
+        check, self._check = self._check, None
+        if check is not None:
+            self._current |= check.current()
+
     def _load(self, value: Any) -> None:
         """A file of this format whose checksum holds was written by ``save``."""
         if value is None:
@@ -193,3 +216,8 @@ class Toolchain:
         self._trees = {tuple(key): TreeDigest(*fields) for key, fields in trees}
         self._tools = {path: (ToolParts(*parts), fingerprint) for path, parts, fingerprint in tools}
         self._searches = {tuple(key): (fingerprint, SearchDirectories(*found)) for key, fingerprint, found in searches}
+
+
+def _roots_of(parts: ToolParts) -> list[tuple[str, ...]]:
+    """Of the trees that make up a tool's fingerprint, in order."""
+    return [parts.files, *((tree,) for tree in parts.trees)]
