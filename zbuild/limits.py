@@ -456,6 +456,10 @@ LAST_WORDS_BYTES = 4 * KIB
 SOCKET_DIR_BYTES = 75
 """The longest TMPDIR that Unix sockets are put below: sun_path has 108 bytes (unix(7)), our own names take 30."""
 
+CLIENT_GARBAGE_OBJECTS = 50_000
+"""New objects of a client after which Python looks for garbage among them: a few MB. Modules, manifest, analyses make
+ten times as many that live until the end, and at Python's own 700 looking at them is a twentieth of the start."""
+
 TOOLS_GUESSED_EDGES = 16
 """Commands that are looked at for the tools that a build will use first: those of one target are much alike."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
 
 import zbuild
 from zbuild.errors import ExitCode
+from zbuild.limits import CLIENT_GARBAGE_OBJECTS
 
 COMMANDS = {
     "build": ("zbuild.cli.build", "build targets of a build.ninja on a farm; takes ninja's flags"),
@@ -42,6 +44,7 @@ def run() -> int:
 
     By then a command has closed what it opened. When its last words cannot be written, the interpreter says so.
     """
+    gc.set_threshold(CLIENT_GARBAGE_OBJECTS)
     code = main()
     try:
         sys.stdout.flush()
