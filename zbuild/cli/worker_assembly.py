@@ -72,7 +72,7 @@ def assemble(
     level = SandboxLevel(config.sandbox)
     name = config.name or socket.gethostname()
     slots = config.parallelism or len(os.sched_getaffinity(0))
-    blobs = BlobDirectory(blob_directory or os.path.join(directory, BLOBS), is_durable=False)
+    blobs = BlobDirectory(blob_directory or os.path.join(directory, BLOBS), is_durable=False, pause=gevent.sleep)
     system = SystemTree(os.path.join(directory, "system"))
     _check_level(level, system, directory)
     own = {os.getpid(), spawner.pid}

@@ -20,7 +20,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from blake3 import blake3
@@ -43,12 +43,16 @@ class BlobDirectory:
         path: made when absent, with mode 0700: sources are nobody else's business.
         is_durable: fsync each blob before it gets its name. Without it a power cut can leave blobs
             that are truncated or wrong; these are found when first read, never served.
+        pause: called after each MiB of a file that is stored, which may have 64 GiB, to serve others meanwhile.
 
     Raises:
         StoreFailed: the directory cannot be made or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, is_durable: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, is_durable: bool, pause: Callable[[], None] | None = None
+    ) -> None:
+        self._pause = pause
         self._files = BlobFiles(path, is_durable=is_durable)
         self.path = self._files.path
         self.device = self._files.device
@@ -273,6 +277,7 @@ class BlobDirectory:
         while data := os.read(descriptor, READ_BYTES):
             hasher.update(data)
             size_bytes += len(data)
+            self._paused(data)
         digest = Digest(hasher.digest(), size_bytes)
         if self.contains(digest):
             os.unlink(path)
@@ -287,6 +292,10 @@ class BlobDirectory:
             self._files.refuse("store", digest, error)
         return digest
 
+    def _paused(self, data: bytes) -> None:
+        if self._pause is not None and len(data) == READ_BYTES:
+            self._pause()
+
     def _copy_in(self, descriptor: int, path: str) -> Digest:
         size_bytes = os.fstat(descriptor).st_size
         writer = BlobWriter(self._files, None)
@@ -299,3 +308,4 @@ class BlobDirectory:
                 if not data:
                     return writer.commit()
                 writer.write(data)
+                self._paused(data)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from zbuild.digest import EMPTY
 from zbuild.errors import BadInput, OutputMissing, StoreFailed
-from zbuild.limits import COLLECTED_FILES, NAMES_IN_MESSAGE
+from zbuild.limits import COLLECTED_DEPTH, COLLECTED_FILES, NAMES_IN_MESSAGE, STAGED_PATH_BYTES
 from zbuild.model.action import OutputFile, OutputKind, OutputSpec
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.staging import StagePlan
@@ -33,17 +33,29 @@ _REFUSED_KINDS = {
 }
 
 
-def collect(plan: StagePlan, outputs: Sequence[OutputSpec], blobs: BlobDirectory) -> tuple[OutputFile, ...]:
+def collect(
+    plan: StagePlan,
+    outputs: Sequence[OutputSpec],
+    blobs: BlobDirectory,
+    *,
+    max_bytes: int = 0,
+    is_moved: bool = True,
+) -> tuple[OutputFile, ...]:
     """Move the declared outputs into ``blobs``, in the order of ``outputs``.
 
     A declared output that is a directory stands for all files and symlinks below it, sorted by path.
+
+    Args:
+        max_bytes: what they may hold together, holes included: each byte is read. 0 sets no bound.
+        is_moved: False makes blobs of copies. Only they are safe from a descriptor that the action has passed to a
+            process which outlives it (CVE-2024-27297).
 
     Raises:
         OutputMissing: naming every output that was not made and is not optional, and every one that is no
             regular file, symlink or filled directory, or is set-user-id, or lies behind a symlink.
         StoreFailed: the disk refused.
     """
-    collection = _Collection(blobs)
+    collection = _Collection(blobs, max_bytes, is_moved)
     try:
         root = os.open(plan.location(plan.writable_root), _DIRECTORY)
         try:
@@ -58,9 +70,13 @@ def collect(plan: StagePlan, outputs: Sequence[OutputSpec], blobs: BlobDirectory
 
 
 class _Collection:
-    def __init__(self, blobs: BlobDirectory) -> None:
+    def __init__(self, blobs: BlobDirectory, max_bytes: int, is_moved: bool) -> None:
         self.found: list[OutputFile] = []
         self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._is_moved = is_moved
+        self._size_bytes = 0
+        self._directories = 0
         self._missing: list[str] = []
         self._refused: list[str] = []
 
@@ -93,6 +109,8 @@ class _Collection:
         kind = stat.S_IFMT(status.st_mode)
         if len(self.found) >= COLLECTED_FILES:
             raise _Refused(f"{path} (more than {COLLECTED_FILES} files)")
+        if len(os.fsencode(path)) > STAGED_PATH_BYTES:
+            raise _Refused(f"{path} (a path of more than {STAGED_PATH_BYTES} B)")
         if kind == stat.S_IFREG:
             self._add_file(parent, name, path, status)
         elif kind == stat.S_IFLNK:
@@ -106,11 +124,14 @@ class _Collection:
     def _add_file(self, parent: int, name: str, path: str, status: os.stat_result) -> None:
         if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
             raise _Refused(f"{path} (set-user-id or set-group-id)")
+        self._size_bytes += status.st_size
+        if self._max_bytes and self._size_bytes > self._max_bytes:
+            raise _Refused(f"{path} (its {status.st_size} B make more than {self._max_bytes} B of outputs)")
         if not status.st_mode & stat.S_IRUSR:
             _make_readable(parent, name)
         try:
             # The kernel resolves this to the very directory that is open, whatever its path is by now.
-            digest = self._blobs.put_file(f"/proc/self/fd/{parent}/{name}", is_moved=True)
+            digest = self._blobs.put_file(f"/proc/self/fd/{parent}/{name}", is_moved=self._is_moved)
         except (OSError, BadInput) as error:
             if isinstance(error, OSError) and error.errno not in _SWAPPED:
                 raise
@@ -122,6 +143,11 @@ class _Collection:
         pending = [(path, [name])]
         while pending:
             directory_path, components = pending.pop()
+            self._directories += 1
+            if self._directories > COLLECTED_FILES:
+                raise _Refused(f"{directory_path} (more than {COLLECTED_FILES} directories)")
+            if len(components) > COLLECTED_DEPTH:
+                raise _Refused(f"{directory_path} (more than {COLLECTED_DEPTH} directories inside one another)")
             descriptor = _open_chain(parent, components, directory_path)
             try:
                 for entry in sorted(os.listdir(descriptor)):

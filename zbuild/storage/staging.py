@@ -138,6 +138,10 @@ class Stage:
             self._layout = layout
         return StagePlan(self._root, self._read_only_paths, writable_root, working_directory)
 
+    def distrust(self) -> None:
+        """Make the whole tree anew for the next action: a process that outlives this one's may have it open."""
+        self._layout = None
+
     def remove(self) -> None:
         """Remove the stage from the disk. Raises StoreFailed."""
         try:

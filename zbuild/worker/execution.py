@@ -174,6 +174,8 @@ class Execution:
                 self._workshop.surroundings.discard(held_id)
         slot, self._slot = self._slot, None
         if slot is not None:
+            if self._action is not None and not self._leaves_nothing(self._action):
+                slot.stage.distrust()
             if self._workshop.level is SandboxLevel.PROCESS:
                 # What is left there, and cannot be removed, hinders nobody.
                 with contextlib.suppress(OSError):
@@ -317,7 +319,13 @@ class Execution:
         outputs: tuple[OutputFile, ...] = ()
         leftovers: tuple[str, ...] = ()
         if status is ResultStatus.SUCCESS:
-            outputs = collect(plan, action.outputs, self._workshop.blobs)
+            outputs = collect(
+                plan,
+                action.outputs,
+                self._workshop.blobs,
+                max_bytes=self._workshop.standing.disk_bytes,
+                is_moved=self._leaves_nothing(action),
+            )
             made = with_ancestors({*action.directories, *(parent(spec.path) for spec in action.outputs)})
             leftovers = leftover_files(plan, {entry.path for entry in action.inputs}, made)
         return ActionResult(
@@ -330,6 +338,10 @@ class Execution:
             worker=self._workshop.name,
             leftovers=leftovers,
         )
+
+    def _leaves_nothing(self, action: Action) -> bool:
+        """Whether no process that it has spoken to can still have one of its files open."""
+        return self._workshop.level is SandboxLevel.HERMETIC and action.capabilities.is_sealed
 
     def _kept(self, captured: Captured) -> Digest:
         """Put what the command printed into the worker's blobs."""

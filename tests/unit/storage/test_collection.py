@@ -12,9 +12,10 @@ from tests.unit.storage.stage_driver import BUILD, StageDriver
 from zbuild import digest as digests
 from zbuild.digest import EMPTY
 from zbuild.errors import OutputMissing
-from zbuild.limits import NAMES_IN_MESSAGE
+from zbuild.limits import COLLECTED_DEPTH, NAMES_IN_MESSAGE, STAGED_PATH_BYTES
 from zbuild.model.action import OutputFile, OutputKind, OutputSpec
 from zbuild.storage import collection
+from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.collection import collect
 from zbuild.storage.staging import StagePlan
 
@@ -191,3 +192,104 @@ def test_descriptors_are_closed(collector: Collector) -> None:
     with pytest.raises(OutputMissing):
         collector.collect("o/d1/f/g/h", "o/d2/f")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_holes_count_against_what_outputs_may_hold(collector: Collector) -> None:
+    """A file of 16 TiB that takes no room would be hashed for hours, in which the worker does nothing else."""
+    (collector.build / "small").write_bytes(b"x")
+    with open(collector.build / "sparse", "wb") as file:
+        file.truncate(1 << 43)
+    outputs = [OutputSpec(f"{BUILD}/{name}") for name in ("small", "sparse")]
+    with pytest.raises(OutputMissing, match=rf"{BUILD}/sparse \(its {1 << 43} B make more than 1000 B of outputs\)"):
+        collect(collector.plan, outputs, collector.blobs, max_bytes=1000)
+
+
+def test_outputs_count_together(collector: Collector) -> None:
+    for name in ("a", "b"):
+        (collector.build / name).write_bytes(name.encode() * 600)
+    outputs = [OutputSpec(f"{BUILD}/{name}") for name in ("a", "b")]
+    with pytest.raises(OutputMissing, match=f"{BUILD}/b "):
+        collect(collector.plan, outputs, collector.blobs, max_bytes=1000)
+
+
+def test_others_are_served_while_a_large_output_is_read(tmp_path: Path) -> None:
+    pauses: list[None] = []
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False, pause=lambda: pauses.append(None))
+    for links in (1, 2):
+        pauses.clear()
+        (tmp_path / "large").write_bytes(bytes([links]) * (3 << 20))
+        if links == 2:
+            os.link(tmp_path / "large", tmp_path / "link")
+        blobs.put_file(str(tmp_path / "large"), is_moved=True)
+        assert len(pauses) == 3
+
+
+def test_descriptor_that_the_action_has_passed_on_changes_no_blob(collector: Collector) -> None:
+    """The shape of CVE-2024-27297: a process outside keeps an output open, and writes when it is a blob."""
+    (collector.build / "o" / "a").write_bytes(b"good")
+    with open(collector.build / "o" / "a", "r+b", buffering=0) as passed_on:
+        (found,) = collect(collector.plan, [OutputSpec(f"{BUILD}/o/a")], collector.blobs, is_moved=False)
+        passed_on.write(b"evil")
+        assert Path(collector.blobs.path_of(found.digest)).read_bytes() == b"good"
+
+
+def test_descriptor_that_the_action_has_passed_on_leads_into_no_later_stage(tmp_path: Path) -> None:
+    driver = StageDriver(tmp_path)
+    name = f"{BUILD}/o/a"
+    plan = driver.prepare({name: b"first"})
+    with open(plan.location(name), "r+b", buffering=0) as passed_on:
+        directory = os.open(plan.location(f"{BUILD}/o"), os.O_RDONLY)
+        driver.stage.distrust()
+        plan = driver.prepare({name: b"second"})
+        passed_on.write(b"evil")
+        with pytest.raises(FileNotFoundError):
+            os.open("planted", os.O_WRONLY | os.O_CREAT, dir_fd=directory)
+        os.close(directory)
+    assert Path(plan.location(name)).read_bytes() == b"second"
+    assert os.listdir(plan.location(f"{BUILD}/o")) == ["a"]
+
+
+class TestDirectoriesThatGoOn:
+    """Trees that would take for ever, or more memory than there is."""
+
+    def nest(self, collector: Collector, depth: int) -> None:
+        descriptor = os.open(collector.build / "o", os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=descriptor)
+            inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+        os.close(descriptor)
+
+    def test_deep_ones_are_collected_up_to_a_bound(self, collector: Collector) -> None:
+        self.nest(collector, COLLECTED_DEPTH - 1)
+        (found,) = collector.collect("o")
+        assert found.path == f"{BUILD}/o" + "/d" * (COLLECTED_DEPTH - 1) + "/f"
+
+    @pytest.mark.parametrize("depth", [COLLECTED_DEPTH, 5000])
+    def test_deeper_ones_are_refused(self, collector: Collector, depth: int) -> None:
+        self.nest(collector, depth)
+        with pytest.raises(OutputMissing, match=f"{BUILD}/o/d/.*more than {COLLECTED_DEPTH} directories inside one"):
+            collector.collect("o")
+        collector.driver.stage.remove()
+
+    def test_many_are_refused(self, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(collection, "COLLECTED_FILES", 3)
+        for number in range(4):
+            (collector.build / "o" / f"d{number}").mkdir()
+        with pytest.raises(OutputMissing, match="more than 3 directories"):
+            collector.collect("o")
+
+    def test_long_names_are_refused(self, collector: Collector) -> None:
+        directory = os.open(collector.build / "o", os.O_RDONLY)
+        for _ in range(15):
+            os.mkdir("n" * 255, dir_fd=directory)
+            inner = os.open("n" * 255, os.O_RDONLY, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=directory))
+        os.close(directory)
+        with pytest.raises(OutputMissing, match=f"a path of more than {STAGED_PATH_BYTES} B"):
+            collector.collect("o")
+        collector.driver.stage.remove()

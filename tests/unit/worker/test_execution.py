@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from zbuild.digest import Digest, of_bytes
 from zbuild.errors import BadInput, BlobCorrupt, BlobMissing, NoEligibleWorker, SandboxFailed
 from zbuild.limits import STAGING_ROUNDS
 from zbuild.model.action import Action, ActionResult, InputSpec, OutputSpec, ResultStatus, encode_action
-from zbuild.model.capabilities import DEFAULT, Capabilities
+from zbuild.model.capabilities import DEFAULT, Capabilities, capabilities_of
 from zbuild.sandbox.spawn_protocol import Exited, Spawn
 from zbuild.sandbox.spec import RESERVED_PATHS, SHARED_PATHS, SandboxLevel
 from zbuild.sandbox.system import SystemTree
@@ -257,3 +258,59 @@ def test_what_the_ceiling_grants_comes_to_be_run(tmp_path: Path) -> None:
     surroundings = Surroundings(SandboxFailed("it came to be run"), "run")
     result, _ = attempt(tmp_path, surroundings, blobs, {"capabilities": NETWORKED}, ceiling=NETWORKED)
     assert result.message == "it came to be run"
+
+
+class Accomplice(Surroundings):
+    """A worker whose command has passed its output, open for writing, to a process that outlives it."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(AssertionError("nothing fails"), "")
+        self._directory = directory / "stage" / "root" / "zb" / "build"
+        self.passed_on: list[int] = []
+
+    def run(self, spawn_id: int) -> Exited:
+        self.held.remove(spawn_id)
+        (self._directory / "out").write_bytes(b"good")
+        self.passed_on += (os.open(self._directory / "out", os.O_WRONLY), os.open(self._directory, os.O_RDONLY))
+        return Exited(id=spawn_id)
+
+
+@pytest.mark.parametrize("capabilities", [{"network": True}, {"read_paths": ("/srv",)}, {"write_paths": ("/srv",)}])
+def test_what_could_pass_a_descriptor_on_leaves_nothing_that_is_used_again(
+    tmp_path: Path, capabilities: dict[str, object]
+) -> None:
+    """By a socket of the host, on its network or at a path of it: CVE-2024-27297."""
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    granted = capabilities_of(capabilities)
+    surroundings = Accomplice(tmp_path)
+    changes = {"capabilities": granted, "outputs": (OutputSpec("/zb/build/out"),)}
+    result, slots = attempt(tmp_path, surroundings, blobs, changes, ceiling=granted)
+    assert result.status is ResultStatus.SUCCESS, result.message
+    file, directory = surroundings.passed_on
+    os.write(file, b"evil")
+    assert Path(blobs.path_of(of_bytes(b"good"))).read_bytes() == b"good"
+    plan = slots.free[0].stage.prepare(
+        inputs=(),
+        directories=(),
+        outputs=(OutputSpec("/zb/build/out"),),
+        writable_root="/zb/build",
+        working_directory="/zb/build",
+    )
+    with pytest.raises(FileNotFoundError):
+        os.open("planted", os.O_WRONLY | os.O_CREAT, dir_fd=directory)
+    assert os.listdir(plan.location("/zb/build")) == []
+    os.close(file)
+    os.close(directory)
+
+
+def test_what_could_pass_nothing_on_is_moved(tmp_path: Path) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    surroundings = Accomplice(tmp_path)
+    result, _ = attempt(tmp_path, surroundings, blobs, {"outputs": (OutputSpec("/zb/build/out"),)})
+    assert result.status is ResultStatus.SUCCESS, result.message
+    file, directory = surroundings.passed_on
+    assert os.fstat(file).st_ino == os.stat(blobs.path_of(of_bytes(b"good"))).st_ino
+    os.close(file)
+    os.close(directory)
