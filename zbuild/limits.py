@@ -249,6 +249,17 @@ COMMAND_WATCH_S = 0.1
 SEEN_PROCESSES = 4096
 """Processes of one command without a bound that are looked at for their memory: 20 us each."""
 
+COMMAND_CORE_BYTES = 1
+"""No core file: none is so small. And no helper program for one: 1 is the limit at which the kernel does not start what
+/proc/sys/kernel/core_pattern names, outside every sandbox; 0 would not keep it from that (core(5), fs/coredump.c)."""
+
+COMMAND_STACK_BYTES = 8 * MIB
+"""Linux's own default. How deep a program may recurse must not depend on the worker."""
+
+COMMAND_OPEN_FILES = 4096
+"""Above the usual 1,024, which large links reach; far below the million of containers, up to which some programs close
+every descriptor before they start another."""
+
 DISK_WATCH_S = 5.0
 """A command's files are measured this often, and sooner when enough was written for them to be too many."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import shutil
 import signal
@@ -91,6 +92,17 @@ class TestWhatAnActionSees:
             "TZ=UTC",
         ]
         assert sorted(slot.text("/usr/bin/env").splitlines()) == sorted(slot.text("exec env").splitlines()), "no shell"
+
+    @pytest.mark.parametrize("level", list(SandboxLevel))
+    def test_resource_limits_are_constant_and_no_core_is_dumped(self, slot: Slot, level: SandboxLevel) -> None:
+        """A limit of 0 would let the kernel start what core_pattern names, outside the sandbox; of 1 it does not."""
+        program = (
+            "import resource as r; print([r.getrlimit(n) for n in (r.RLIMIT_CORE, r.RLIMIT_STACK, r.RLIMIT_NOFILE)])"
+        )
+        said = slot.text(f'exec python3 -c "{program}"', level=level)
+        hard = [resource.getrlimit(each)[1] for each in (resource.RLIMIT_STACK, resource.RLIMIT_NOFILE)]
+        assert said == f"[(1, 1), ({8 << 20}, {hard[0]}), (4096, {hard[1]})]\n"
+        assert slot.text("sh -c 'ulimit -c unlimited; kill -SEGV $$' 2> /dev/null; ls", level=level) == ""
 
     def test_own_environment_reaches_the_command_alone(self, slot: Slot) -> None:
         environment = (("LD_PRELOAD", "/nonexistent.so"), ("SOURCE_DATE_EPOCH", "7"), ("TZ", "Asia/Tokyo"))

@@ -42,7 +42,7 @@ _WALLS = (
     "--unshare-ipc",
     "--unshare-pid",
     "--unshare-uts",
-    "--unshare-cgroup-try",
+    "--unshare-cgroup",
     "--uid",
     str(USER_ID),
     "--gid",

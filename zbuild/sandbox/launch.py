@@ -68,7 +68,7 @@ def find_confinement() -> tuple[str, str]:
 
 
 def _confinement(file_bytes: int) -> list[str]:
-    """What runs a command without new privileges and core dumps, and ends it when one file grows too large."""
+    """What runs a command without new privileges, and ends it when one file grows too large."""
     setpriv, prlimit = find_confinement()
-    bounds = ["--core=0:0"] + ([f"--fsize={file_bytes}:{file_bytes}"] if file_bytes else [])
-    return [setpriv, "--no-new-privs", "--", prlimit, *bounds, "--"]
+    bound = [prlimit, f"--fsize={file_bytes}:{file_bytes}", "--"] if file_bytes else []
+    return [setpriv, "--no-new-privs", "--", *bound]

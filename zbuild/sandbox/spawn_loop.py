@@ -36,6 +36,7 @@ from zbuild.sandbox.limit_mechanism import LimitChoice
 from zbuild.sandbox.output_capture import OutputCapture
 from zbuild.sandbox.own_mounts import protect
 from zbuild.sandbox.reaped_process import ReapedProcess, reap
+from zbuild.sandbox.resource_limits import settle
 from zbuild.sandbox.running_command import RunningCommand, start, unstartable
 from zbuild.sandbox.spawn_protocol import Confine, Decoder, Exited, Kill, Release, Request, Spawn, encode
 
@@ -312,6 +313,7 @@ class SpawnLoop:
 
 def protected_loop(control: socket.socket) -> SpawnLoop:
     """The loop that serves ``control``, in a process in which what its sandboxes get hold of is protected."""
+    settle()
     refusal = ""
     if os.geteuid() == 0:
         try:
