@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.integration.sandbox_driver import BUILD, Slot, forked_spawner
 from zbuild.sandbox.bubblewrap import probe
 
+LOCKED_MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o666)
+
 
 def build(directory: Path) -> dict[str, object]:
     """Probe, stage, run and collect a small action in the hermetic sandbox."""
@@ -43,3 +45,18 @@ def reset(directory: Path) -> list[str]:
         (build / name).chmod(0)
     slot.specify("true", outputs=("kept/out",))
     return sorted(str(path.relative_to(build)) for path in build.rglob("*"))
+
+
+def collect_locked(directory: Path) -> list[str]:
+    """Collect outputs whose directories an action has closed, each in another way."""
+    slot = Slot(None, directory)
+    slot.specify("true", outputs=tuple(f"d{mode:03o}/out" for mode in LOCKED_MODES))
+    build = Path(slot.plan.location(BUILD))
+    found: list[str] = []
+    for mode in LOCKED_MODES:
+        name = f"d{mode:03o}"
+        (build / name / "out").write_text(name)
+        (build / name).chmod(mode)
+        build.chmod(mode)
+        found += slot.collect(f"{name}/out" if mode % 2 else name)
+    return found

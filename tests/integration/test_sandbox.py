@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import ordinary_user_actions
-from tests.integration.sandbox_driver import BUILD, ORDINARY_USER, Slot, as_user
+from tests.integration.sandbox_driver import BUILD, ORDINARY_USER, ROOT_USER, Slot, as_user
 from tests.live_processes import processes_naming
 from tests.polling import wait_until
 from zbuild import digest as digests
@@ -313,6 +313,14 @@ class TestWhereItRuns:
     def test_ordinary_user_removes_directories_without_permissions(self) -> None:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
             assert as_user(ORDINARY_USER, Path(directory), ordinary_user_actions.reset) == ["kept"]
+
+    @pytest.mark.needs("root")
+    @pytest.mark.parametrize("user", [ORDINARY_USER, ROOT_USER])
+    def test_outputs_in_closed_directories_are_collected(self, user: int) -> None:
+        """An ordinary user's worker took them for a failure of its own disk, and the action went to the next worker."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+            found = as_user(user, Path(directory), ordinary_user_actions.collect_locked)
+        assert found == [f"d{mode:03o}/out" for mode in ordinary_user_actions.LOCKED_MODES]
 
     @pytest.mark.needs("root")
     @pytest.mark.parametrize("parent", ["/root", "/dev/shm", "/tmp"])

@@ -57,7 +57,7 @@ def collect(
     """
     collection = _Collection(blobs, max_bytes, is_moved)
     try:
-        root = os.open(plan.location(plan.writable_root), _DIRECTORY)
+        root = _open_directory(plan.location(plan.writable_root), None)
         try:
             for output in outputs:
                 collection.add(output, root, output.path[len(plan.writable_root) + 1 :].split("/"))
@@ -173,13 +173,35 @@ def _open_chain(root: int, components: Sequence[str], path: str) -> int:
     for name in components:
         above = descriptor
         try:
-            descriptor = os.open(name, _DIRECTORY, dir_fd=above)
+            descriptor = _open_directory(name, above)
         except NotADirectoryError:
             raise _Refused(f"{path} ({name} on its way is a symlink or a file)") from None
-        except PermissionError:
-            raise _Refused(f"{path} ({name} on its way is not readable)") from None
         finally:
             os.close(above)
+    return descriptor
+
+
+def _open_directory(name: str, above: int | None) -> int:
+    """Open it, with all that its owner needs to take outputs out of it: to root modes say nothing, so to nobody.
+
+    Raises:
+        NotADirectoryError, FileNotFoundError
+    """
+    try:
+        descriptor = os.open(name, _DIRECTORY, dir_fd=above)
+    except PermissionError:
+        handle = os.open(name, os.O_PATH | _DIRECTORY, dir_fd=above)
+        try:
+            os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+        finally:
+            os.close(handle)
+        descriptor = os.open(name, _DIRECTORY, dir_fd=above)
+    try:
+        if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.fchmod(descriptor, stat.S_IRWXU)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
