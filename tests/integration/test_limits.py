@@ -32,6 +32,7 @@ NAP = f"3600.{os.getpid()}"
 HOG = "python3 -c 'kept = bytearray(200 << 20)'; sleep 60"
 BOMB = f"i=0; while [ $i -lt 400 ]; do sleep {NAP} & i=$((i+1)); done; wait"
 FILLER = "for i in 1 2 3 4 5 6; do head -c 5M /dev/zero > big$i; done; sleep 60"
+HIDDEN_FILLER = "exec 9> big; rm big; for i in 1 2 3 4 5 6; do head -c 5M /dev/zero >&9; done; sleep 60"
 TMP_FILLER = "head -c 40M /dev/zero > /tmp/big; sleep 60"
 SHARING_HOG = "python3 -c 'import mmap; kept = mmap.mmap(-1, 200 << 20); kept.write(bytes(200 << 20))'; sleep 60"
 FLOOD = "head -c 300M /dev/zero; sleep 60"
@@ -95,10 +96,11 @@ def ended(slot: Slot, command: str, **fields: object) -> Exited:
         (SHARING_HOG, r"memory limit 64 MiB exceeded, peak \d+ MiB"),
         (BOMB, "process limit 48 exceeded"),
         (FILLER, r"disk limit 16 MiB exceeded, \d+ MiB written"),
+        (HIDDEN_FILLER, r"disk limit 16 MiB exceeded, \d+ MiB written"),
         (TMP_FILLER, "disk limit 16 MiB exceeded in /tmp"),
         (FLOOD, "output limit 64 MiB exceeded on stdout"),
     ],
-    ids=["memory", "shared memory", "processes", "files", "tmp", "output"],
+    ids=["memory", "shared memory", "processes", "files", "removed files", "tmp", "output"],
 )
 def test_what_wants_too_much_is_ended_and_the_limit_is_named(
     slot: Slot, spawner: Spawner, tmp_path: Path, command: str, limit: str

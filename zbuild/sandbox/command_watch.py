@@ -41,7 +41,7 @@ class CommandWatch:
             pid: the process that was started.
             init_pid: PID 1 of its sandbox, or 0.
         """
-        self._disk.look()
+        self._disk.look(pid)
         tree = self._disk.tree
         if self._group is not None:
             reading = self._group.read()
@@ -98,8 +98,8 @@ class _DiskWatch:
         self._free = (0, 0)
         self._next_s = 0.0
 
-    def look(self) -> None:
-        """Begin to measure where there is reason to, and go on with what was begun."""
+    def look(self, pid: int) -> None:
+        """Begin to measure where there is reason to, and go on with what was begun. ``pid``: above all processes."""
         if not self._path:
             return
         if not self.tree.is_measuring:
@@ -112,7 +112,7 @@ class _DiskWatch:
             lost_bytes, lost_entries = (before - after for before, after in zip(self._free, free, strict=True))
             has_no_room = lost_bytes >= self._limit_bytes - self.tree.size_bytes
             if has_no_room or lost_entries >= COMMAND_FILES - self.tree.entries or now_s >= self._next_s:
-                self.tree.begin()
+                self.tree.begin(itertools.islice(_tree(pid), SEEN_PROCESSES))
                 self._free = free
                 self._next_s = now_s + DISK_WATCH_S
         self.tree.advance(DISK_LOOK_S)

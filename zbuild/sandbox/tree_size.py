@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from zbuild.limits import BRANCHING_DEPTH
 
@@ -18,6 +19,10 @@ _BLOCK_BYTES = 512
 """The unit of st_blocks: stat(2)."""
 _CLOCK_ENTRIES = 64
 """How many entries are looked at between two looks at the clock: 0.2 ms."""
+
+
+_Step = tuple[int, int]
+"""Bytes and entries that were found."""
 
 
 class TreeSize:
@@ -37,28 +42,33 @@ class TreeSize:
         self._path = path
         self._found_bytes = 0
         self._found_entries = 0
-        self._walk: Generator[int, None, bool] | None = None
+        self._walk: Generator[_Step, None, bool] | None = None
 
     @property
     def is_measuring(self) -> bool:
         return self._walk is not None
 
-    def begin(self) -> None:
-        """Measure anew. An earlier measurement must have ended."""
+    def begin(self, processes: Iterable[int] = ()) -> None:
+        """Measure anew. An earlier measurement must have ended.
+
+        Args:
+            processes: whose open files count as well where they have no name any more.
+        """
         self._found_bytes = self._found_entries = 0
-        self._walk = _allocated_bytes(self._path)
+        self._walk = _walk(self._path, processes)
 
     def advance(self, duration_s: float) -> None:
         """Go on measuring for about that long, or to the end."""
         if self._walk is None:
             return
         end_s = time.monotonic() + duration_s
+        steps = 0
         try:
-            while True:
-                self._found_bytes += next(self._walk)
-                self._found_entries += 1
-                if self._found_entries % _CLOCK_ENTRIES == 0 and time.monotonic() >= end_s:
-                    break
+            while steps % _CLOCK_ENTRIES or steps == 0 or time.monotonic() < end_s:
+                found_bytes, found_entries = next(self._walk)
+                self._found_bytes += found_bytes
+                self._found_entries += found_entries
+                steps += 1
         except StopIteration as end:
             self.is_too_deep = not end.value
             self._walk = None
@@ -74,8 +84,31 @@ class TreeSize:
             self._walk = None
 
 
-def _allocated_bytes(path: str) -> Generator[int, None, bool]:
-    """Bytes of each entry below ``path``; returns whether all of the tree was seen.
+def _walk(path: str, processes: Iterable[int]) -> Generator[_Step, None, bool]:
+    """What is below ``path``, with and without a name; returns whether all of the tree was seen."""
+    yield from _unlinked(path, processes)
+    return (yield from _named(path))
+
+
+def _unlinked(path: str, processes: Iterable[int]) -> Generator[_Step, None, None]:
+    """Files of the same file system that are open and were removed. Step by step, as there can be millions."""
+    seen: set[int] = set()
+    with contextlib.suppress(OSError):
+        device = os.stat(path).st_dev
+        for pid in processes:
+            with contextlib.suppress(OSError):
+                for name in os.listdir(f"/proc/{pid}/fd"):
+                    with contextlib.suppress(OSError):
+                        status = os.stat(f"/proc/{pid}/fd/{name}")
+                        is_unlinked = stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_dev == device
+                        if is_unlinked and status.st_ino not in seen:
+                            seen.add(status.st_ino)
+                            yield status.st_blocks * _BLOCK_BYTES, 1
+                    yield 0, 0
+
+
+def _named(path: str) -> Generator[_Step, None, bool]:
+    """Each entry below ``path``; returns whether all of the tree was seen.
 
     Each directory is opened from the one above it, which is closed once it has no other directory left to open.
     """
@@ -104,14 +137,14 @@ def _allocated_bytes(path: str) -> Generator[int, None, bool]:
             os.close(descriptor)
 
 
-def _read(directory: int, names: list[str]) -> Generator[int, None, None]:
-    """Bytes of each entry; the directories among them are added to ``names``."""
+def _read(directory: int, names: list[str]) -> Generator[_Step, None, None]:
+    """Each entry; the directories among them are added to ``names``."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
                     names.append(entry.name)
-                yield entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+                yield entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES, 1
 
 
 def _opened(name: str, parent: int | None) -> int:

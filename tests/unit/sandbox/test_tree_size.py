@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,31 @@ def test_it_stops_when_its_time_is_over_and_goes_on_from_there(tmp_path: Path) -
         tree.advance(0)
         steps += 1
     assert (tree.entries, steps > 10) == (1000, True)
+
+
+def test_files_without_a_name_count_while_they_are_open(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    size = write(tmp_path / "d" / "x", 100 * KIB)
+    program = "import sys; kept = open('x'), open('x'); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path / "d",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (tmp_path / "d" / "x").unlink()
+        (tmp_path / "d").rmdir()
+        tree = TreeSize(str(tmp_path))
+        tree.begin([process.pid, process.pid, 1 << 30])
+        tree.advance(60)
+        assert (tree.size_bytes, tree.entries) == (size, 1)
+        process.kill()
+    tree.begin([process.pid])
+    tree.advance(60)
+    assert (tree.size_bytes, tree.entries) == (0, 0)
 
 
 def test_the_last_measurement_counts_until_the_next_exceeds_it(tmp_path: Path) -> None:
