@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.farm import Farm, running_farm
+from tests.integration.farm import Farm, free_udp_port, running_farm
 from tests.integration.tree import RUN_TIMEOUT_S, Run, Tree, finish, start_module
 from tests.polling import wait_until
 
@@ -194,3 +194,19 @@ def test_a_command_that_fails_on_the_farm_is_not_run_here(shared_farm: Farm, tmp
 
     assert run.exit_code == 3
     assert "runs here" not in run.stderr
+
+
+def test_where_no_broker_is_found_everything_runs_here_at_once(tmp_path: Path) -> None:
+    """Discovery asks this machine alone, at a port where nobody answers."""
+    tree = Tree(tmp_path / "tree")
+    port = free_udp_port()
+    (tmp_path / "client.toml").write_text(
+        f'beacon_address = "127.0.0.1"\nbeacon_port = {port}\nbeacon_timeout_s = 0.1\nlocal_fallback = true\n'
+    )
+    tree.manifest("".join(f"build o{n}: sh\n  cmd = echo > o{n}\n" for n in range(COUNT)))
+
+    run = tree.zbuild("--distributed", "--config", str(tmp_path / "client.toml"))
+
+    assert run.exit_code == 0, run.stderr
+    assert run.summary["local_reasons"] == {"no broker answered": COUNT}
+    assert run.summary["wall_seconds"] < 10
