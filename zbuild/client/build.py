@@ -220,13 +220,17 @@ class Build:
 
     def _remote_ended(self, outcome: RemoteOutcome) -> None:
         running = self._running[outcome.key]
-        if outcome.result is not None and outcome.result.status is ResultStatus.CANCELLED:
+        fallback = fallback_reason(outcome.error_code) if self._options.falls_back else ""
+        is_cancelled = outcome.result is not None and outcome.result.status is ResultStatus.CANCELLED
+        if is_cancelled or (fallback and self._has_stopped):
             del self._running[outcome.key]
             self._plan.edge_finished(running.edge, is_success=False)
             return
         self._summary.restaged += outcome.rounds
         self._summary.retried += max(0, outcome.attempts - 1 - outcome.rounds)
-        reason = self._announced_fallback(outcome) or reason_to_repeat_here(outcome)
+        if fallback:
+            self._announce_fallback(outcome.error)
+        reason = fallback or reason_to_repeat_here(outcome)
         if reason and not self._has_stopped:
             running.local_reason = reason
             running.needed = outcome.undeclared or outcome.suspected
@@ -245,14 +249,12 @@ class Build:
         run_s = outcome.result.resources.run_s if outcome.result is not None else 0.0
         self._succeed(outcome.key, outcome.stdout, int(run_s * 1000) if outcome.is_cached else None)
 
-    def _announced_fallback(self, outcome: RemoteOutcome) -> str:
-        """Why --local-fallback runs an edge here, which each cause is announced for once; empty when it does not."""
-        reason = fallback_reason(outcome.error_code) if self._options.falls_back else ""
-        if reason and not self._has_stopped and outcome.error not in self._announced:
-            self._announced.add(outcome.error)
+    def _announce_fallback(self, error: str) -> None:
+        """Each cause once."""
+        if error not in self._announced:
+            self._announced.add(error)
             extent = ", from now on" if self._session.loss is not None else ""
-            self._console.message(f"zbuild: warning: runs here, in no sandbox{extent}: {outcome.error}")
-        return reason
+            self._console.message(f"zbuild: warning: runs here, in no sandbox{extent}: {error}")
 
     def _local_ended(self, outcome: LocalOutcome) -> None:
         running = self._running[outcome.key]
