@@ -55,8 +55,9 @@ STALE_WORKER_ENTRIES = 64
 out: some 5 KB."""
 
 WORKER_CHANGES = 8192
-"""Changes of workers that are remembered for the platform classes, which take them in when they are asked next. It is
-twice SESSIONS: a class that is further behind looks at each of its workers once, which is less."""
+"""Changes of workers that are listed for the platform classes, which take them in when they are asked next; the last
+half is always there. That is SESSIONS: a class that is further behind looks at each of its workers once, which is
+less."""
 
 PREFETCH_S = 0.1
 """Seconds of expected work that a worker may hold beyond its slots, each slot counted.

@@ -10,7 +10,7 @@ W = TypeVar("W")
 
 
 class WorkerChanges(Generic[W]):
-    """An endless list of which the last WORKER_CHANGES entries are kept.
+    """An endless list of which the last WORKER_CHANGES entries are kept, or the last half of those.
 
     Attributes:
         end: the position of the next entry; it counts all that there ever were.

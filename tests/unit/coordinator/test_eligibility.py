@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.coordinator.driver import AFTER_GRACE_S, CLIENT, Farm, action, answers, grants, messages, success
+from zbuild.coordinator.platform_class import PlatformClass
+from zbuild.coordinator.registry import WorkerSession
 from zbuild.errors import NoEligibleWorker
 from zbuild.limits import ELIGIBILITY_GRACE_S, PROPERTY_FRESH_S, PROPERTY_QUERY_REPEAT_S
 from zbuild.model.capabilities import Capabilities
@@ -247,3 +249,45 @@ def test_workers_that_answer_slowly_do_not_make_each_other_stale() -> None:
         finished += answers(sends)
     assert len(finished) == 1
     assert len(asked) <= 4
+
+
+def test_an_answer_costs_the_same_however_many_workers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm()
+    farm.join()
+    for number in range(1, 41):
+        farm.add_worker(b"w%d" % number, worker_id=number)
+    judged: list[str] = []
+    original = PlatformClass.untold
+
+    def untold(self: PlatformClass, worker: WorkerSession) -> list[str]:
+        judged.append(worker.name)
+        return original(self, worker)
+
+    monkeypatch.setattr(PlatformClass, "untold", untold)
+    assert len(messages(farm.submit(COMPILED), QueryProperties)) == 40
+    assert len(judged) == 2 * 40, "each is judged, and asked"
+    for number in range(1, 41):
+        farm.receive_properties(f"w{number}", "gcc12")
+    assert len(judged) == 3 * 40
+
+
+def test_actions_that_nobody_can_run_cost_the_same_however_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    farm = Farm()
+    farm.now_s = AFTER_GRACE_S
+    farm.join()
+    for number in range(1, 41):
+        farm.add_worker(b"w%d" % number, worker_id=number)
+    asked: list[str] = []
+    original = PlatformClass.forget_unmet
+
+    def forget_unmet(self: PlatformClass, worker: WorkerSession, told_before_s: float) -> bool:
+        asked.append(worker.name)
+        return original(self, worker, told_before_s)
+
+    monkeypatch.setattr(PlatformClass, "forget_unmet", forget_unmet)
+    for number in range(20):
+        (finished,) = answers(farm.submit(action(str(number), {"os": "plan9"})))
+        assert finished.result.code == NoEligibleWorker.code
+    assert len(asked) == 40
