@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
         *("-t", "--tool"), dest="tool", metavar="TOOL", help="run a tool of ninja's own; all that follows is for it"
     )
     made.add_argument("--version", action="store_true", help="print the version of ninja that this stands in for")
+    made.add_argument("--trace", metavar="FILE", help="write what ran where and when, for Perfetto and the like")
     made.add_argument("--json", dest="is_json", action="store_true", help="print the summary on stdout as JSON")
     add_farm_flags(made)
     add_fallback_flag(made)

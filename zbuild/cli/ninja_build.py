@@ -27,6 +27,7 @@ from zbuild.ninja.target import find_targets
 if TYPE_CHECKING:
     from zbuild.cli.farm_choice import FarmChoice
     from zbuild.client.farm_session import FarmSession
+    from zbuild.client.trace import Trace
 
 
 class NinjaBuild:
@@ -43,6 +44,7 @@ class NinjaBuild:
         self._disk = RealDisk()
         self._choice: FarmChoice | None = None
         self._session: FarmSession | None = None
+        self._trace: Trace | None = None
 
     def run(self) -> int:
         """Build the targets; the exit code.
@@ -56,6 +58,8 @@ class NinjaBuild:
             if self._choice is not None:
                 for problem in self._choice.close():
                     self._warn(f"not kept for the next build: {problem}")
+            if self._trace is not None:
+                self._trace.close()
 
     def _run(self) -> int:
         for tries in itertools.count():
@@ -107,6 +111,10 @@ class NinjaBuild:
         from zbuild.client.build import Build
         from zbuild.client.build_options import BuildOptions
 
+        if self._flags.trace and self._trace is None:
+            from zbuild.client.trace import Trace
+
+            self._trace = Trace(self._flags.trace, self._began_s)
         scan = plan.scan
         self._disk.make_dirs(graph.log_path(build_log.FILE_NAME))
         scan.build_log.create()
@@ -124,6 +132,7 @@ class NinjaBuild:
             manifest=self._flags.file,
             max_load=self._flags.max_load,
             falls_back=self._config.local_fallback,
+            trace=self._trace,
         )
         progress = Progress(os.environ.get("NINJA_STATUS", DEFAULT_FORMAT), parallelism)
         build = Build(

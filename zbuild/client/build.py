@@ -242,6 +242,8 @@ class Build:
         self._summary.cache_hits += outcome.is_cached
         self._summary.stolen += bool(outcome.stolen_from)
         self._summary.executed += not outcome.is_cached
+        if self._options.trace is not None:
+            self._options.trace.remote(running.edge.outputs[0].path, outcome, time.monotonic())
         if outcome.exit_code:
             self._fail(outcome.key, outcome.stdout, outcome.error, outcome.exit_code, outcome.error_code)
             return
@@ -262,6 +264,9 @@ class Build:
         self._summary.local += 1
         self._summary.executed += 1
         self._summary.local_reasons[running.local_reason] += 1
+        if self._options.trace is not None:
+            began_s = self._began_s + running.start_ms / 1000
+            self._options.trace.local(edge.outputs[0].path, began_s, time.monotonic(), running.local_reason)
         if edge.is_console:
             self._console.release()
         for node in edge.outputs:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from zbuild.client.trace import Trace
 
 
 class BuildOptions(NamedTuple):
@@ -17,6 +20,7 @@ class BuildOptions(NamedTuple):
         manifest: the file of the graph; what must be declared is said in the language of its generator.
         is_explained: -d explain, which also says of each edge why it runs on this machine.
         max_load: -l.
+        trace: --trace, which is told of everything that has ended.
         falls_back: --local-fallback, which runs here what the farm cannot run.
     """
 
@@ -30,3 +34,4 @@ class BuildOptions(NamedTuple):
     manifest: str = ""
     max_load: float = 0.0
     falls_back: bool = False
+    trace: Trace | None = None
