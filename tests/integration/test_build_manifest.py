@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.integration.tree import Tree
@@ -38,6 +40,25 @@ def test_build_ninja_is_made_anew_by_its_generator_and_read_again(tree: Tree, to
     assert run.summary["local_reasons"] == {"generator": 1}
     assert tree.text("new-name") == f"{token}\n"
     assert tree.is_up_to_date()
+
+
+def test_minus_n_shows_only_that_the_manifest_would_be_made_anew_as_with_ninja(tree: Tree) -> None:
+    """What the new one will say nobody knows."""
+    tree.write({"template": ""})
+    tree.manifest(
+        """
+        build build.ninja: sh template
+          cmd = touch build.ninja
+          generator = 1
+        build other: sh
+          cmd = touch other
+        """
+    )
+    os.utime(tree.build / "build.ninja", (1, 1))
+
+    theirs, ours = tree.ninja("-n"), tree.zbuild_plain("-n")
+
+    assert (ours.exit_code, ours.stderr) == (theirs.exit_code, theirs.stdout) == (0, "[1/1] touch build.ninja\n")
 
 
 def test_a_generator_that_fails_ends_the_build(tree: Tree) -> None:

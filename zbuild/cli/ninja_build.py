@@ -66,8 +66,10 @@ class NinjaBuild:
             check_tries(self._flags.file, tries)
             graph, scan = self._load()
             plan = plan_manifest(scan, self._flags.file)
-            if plan is None or self._flags.is_dry_run:
+            if plan is None:
                 break
+            if self._flags.is_dry_run:
+                return self._show(plan)
             code = self._carry_out(plan, graph)
             if code:
                 return self._stopped(code, plan)
