@@ -14,6 +14,7 @@ from collections.abc import Callable
 from zbuild.errors import BadInput
 from zbuild.inputs.analysis import Remote
 from zbuild.inputs.roots import Roots
+from zbuild.limits import LEFTOVER_FILES
 from zbuild.model.action import ActionResult, OutputSpec
 from zbuild.storage.staged_paths import check_path
 
@@ -48,6 +49,8 @@ def with_leftovers(
 
 def unfit_for_farm(analysis: Remote, result: ActionResult, roots: Roots) -> str:
     """Why a command that has succeeded on the farm must be run on this machine after all; empty if it need not."""
+    if len(result.leftovers) >= LEFTOVER_FILES:
+        return "makes more files than the farm names"
     inputs = {*analysis.inputs.values(), *(path for path, _ in analysis.inline_inputs)}
     if not inputs.isdisjoint(result.leftovers):
         return "changes a file that it reads"

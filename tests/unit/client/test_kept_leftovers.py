@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from zbuild.client.kept_leftovers import with_leftovers
+from zbuild.client.kept_leftovers import unfit_for_farm, with_leftovers
 from zbuild.inputs.analysis import Remote
 from zbuild.inputs.roots import Roots
+from zbuild.limits import LEFTOVER_FILES
 from zbuild.model.action import ActionResult, OutputSpec, ResultStatus
 
 ROOTS = Roots("/home/u/p", "/home/u/out")
@@ -71,3 +72,22 @@ def test_they_become_optional_outputs() -> None:
 def test_others_are_not_wanted(path: str) -> None:
     result = ActionResult(status=ResultStatus.SUCCESS, leftovers=(path,))
     assert with_leftovers(ANALYSIS, result, ROOTS, lambda path: path == "sub/other.o") is ANALYSIS
+
+
+@pytest.mark.parametrize(
+    ("leftovers", "reason"),
+    [
+        ((), ""),
+        ((f"{BUILD}/a.h",), ""),
+        ((f"{BUILD}/input",), "changes a file that it reads"),
+        ((f"{BUILD}/inline",), "changes a file that it reads"),
+        ((f"{BUILD}/new/",), "makes an empty directory"),
+        ((f"{BUILD}/a\0b/",), "makes an empty directory"),
+        (tuple(f"{BUILD}/{n:04}" for n in range(LEFTOVER_FILES - 1)), ""),
+        (tuple(f"{BUILD}/{n:04}" for n in range(LEFTOVER_FILES)), "makes more files than the farm names"),
+    ],
+    ids=range(8),
+)
+def test_what_no_output_can_be_has_the_command_run_here(leftovers: tuple[str, ...], reason: str) -> None:
+    result = ActionResult(status=ResultStatus.SUCCESS, leftovers=leftovers)
+    assert unfit_for_farm(ANALYSIS, result, ROOTS) == reason
