@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.farm import Farm
+from tests.integration.farm import Farm, running_farm
 from tests.integration.sandbox_driver import Slot
 from tests.integration.tree import run_zbuild
 from zbuild.model.capabilities import Capabilities, capabilities_of
@@ -106,6 +106,25 @@ class TestExec:
     def test_a_farm_of_ones_own_grants_what_is_asked_for(self, tmp_path: Path, shown: Path) -> None:
         run = run_zbuild("exec", "--read-path", str(shown), "--", "cat", f"{shown}/file", cwd=tmp_path)
         assert (run.exit_code, run.stdout) == (0, "of the worker\n"), run.stderr
+
+    @pytest.mark.parametrize("flag", ["--read-path", "--write-path"])
+    @pytest.mark.parametrize("granted", ["read_paths", "write_paths"])
+    def test_a_symlink_leads_no_further_than_the_ceiling(
+        self, tmp_path: Path, shown: Path, flag: str, granted: str
+    ) -> None:
+        """One action leaves a symlink where it may write, the next asks to have what it leads to."""
+        secret = tmp_path / "secret"
+        secret.mkdir()
+        (secret / "key").write_text("of the host\n")
+        (shown / "way").symlink_to(secret)
+        config = tmp_path / "worker.toml"
+        config.write_text(f'{granted} = ["{shown}"]\n')
+        with running_farm(tmp_path / "farm", workers=0) as farm:
+            farm.add_worker("only", 1, "--config", str(config))
+            flags = ("--coordinator", farm.endpoint, flag, f"{shown}/way")
+            run = run_zbuild("exec", *flags, "--", "cat", f"{shown}/way/key", cwd=tmp_path)
+        assert (run.exit_code, run.stdout) == (132, ""), run
+        assert str(shown) in run.stderr
 
     def test_a_path_that_is_input_and_output_is_refused(self, tmp_path: Path, shared_farm: Farm) -> None:
         (tmp_path / "same").write_text("")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -56,8 +56,8 @@ class Capabilities(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
             for name in ("network", "write_home", "write_tmp")
             if getattr(self, name) and not getattr(ceiling, name)
         ]
-        found += _ungranted("read_paths", self.read_paths, (*ceiling.read_paths, *ceiling.write_paths))
-        found += _ungranted("write_paths", self.write_paths, ceiling.write_paths)
+        found += _ungranted("read_paths", self.read_paths, ceiling.read_paths, ceiling.write_paths)
+        found += _ungranted("write_paths", self.write_paths, (), ceiling.write_paths)
         if 0 < ceiling.max_cpu < self.max_cpu:
             found.append(f"max_cpu={self.max_cpu} (it grants {ceiling.max_cpu})")
         if 0 < ceiling.max_memory_bytes < self.max_memory_bytes:
@@ -66,6 +66,20 @@ class Capabilities(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         if self.timeout_s > ceiling.timeout_s:
             found.append(f"timeout={self.timeout_s:g} s (it grants {ceiling.timeout_s:g} s)")
         return found
+
+    def strayed(self, real_path: Callable[[str], str], ceiling: Capabilities) -> list[str]:
+        """Paths that are granted by name and lead by symlinks to where nothing is: ``/opt/x (it leads to /etc)``.
+
+        Args:
+            real_path: os.path.realpath, on the machine of the ceiling.
+        """
+        if self.is_sealed:
+            return []
+        readable, writable = (tuple(map(real_path, paths)) for paths in (ceiling.read_paths, ceiling.write_paths))
+        targets = {path: real_path(path) for path in (*self.read_paths, *self.write_paths)}
+        strayed = [path for path in self.read_paths if not _is_granted(targets[path], readable, writable)]
+        strayed += [path for path in self.write_paths if not _is_granted(targets[path], (), writable)]
+        return [f"{path} (it leads to {targets[path]})" for path in strayed]
 
     def under(self, ceiling: Capabilities) -> Capabilities:
         """These, with the ceiling's bounds where none was asked for."""
@@ -93,12 +107,19 @@ def capabilities_of(values: Mapping[str, object]) -> Capabilities:
         raise BadInput(f"capabilities {dict(values)}: {error}") from error
 
 
-def _ungranted(name: str, asked: tuple[str, ...], granted: tuple[str, ...]) -> list[str]:
-    return [
-        f"{name}={path} (it grants {', '.join(granted) or 'none'})"
-        for path in asked
-        if not any(_is_at_or_below(path, each) for each in granted)
-    ]
+def _ungranted(name: str, asked: tuple[str, ...], readable: tuple[str, ...], writable: tuple[str, ...]) -> list[str]:
+    granted = ", ".join((*readable, *writable)) or "none"
+    return [f"{name}={path} (it grants {granted})" for path in asked if not _is_granted(path, readable, writable)]
+
+
+def _is_granted(path: str, readable: tuple[str, ...], writable: tuple[str, ...]) -> bool:
+    """What is at or below a readable path, and a writable path as a whole.
+
+    Below a writable one an action can have left a symlink, and a mount would follow that to any place of the worker.
+    """
+    if any(path != each and _is_at_or_below(path, each) for each in writable):
+        return False
+    return path in writable or any(_is_at_or_below(path, each) for each in readable)
 
 
 def _is_at_or_below(path: str, directory: str) -> bool:

@@ -251,6 +251,7 @@ class Execution:
         if action.sandbox != workshop.level.value:
             raise NoEligibleWorker(f"worker {workshop.name} runs at level {workshop.level.value}, not {action.sandbox}")
         beyond = action.capabilities.beyond(workshop.ceiling)
+        beyond = beyond or action.capabilities.strayed(os.path.realpath, workshop.ceiling)
         if beyond:
             raise NoEligibleWorker(f"worker {workshop.name} does not grant {', '.join(beyond)}")
         for name, value in action.platform:

@@ -32,6 +32,11 @@ ASKS_NOTHING = Capabilities(write_tmp=False, timeout_s=1.0)
         ({"write_paths": ("/opt/sdk",)}, "write_paths=/opt/sdk (it grants /var/cache/tool)"),
         ({"max_cpu": 3}, "max_cpu=3 (it grants 2)"),
         ({"max_memory_bytes": 513 * MIB}, "max_memory=513 MiB (it grants 512 MiB)"),
+        ({"write_paths": ("/var/cache/tool/x",)}, "write_paths=/var/cache/tool/x (it grants /var/cache/tool)"),
+        (
+            {"read_paths": ("/var/cache/tool/x",)},
+            "read_paths=/var/cache/tool/x (it grants /opt/sdk, /srv/data, /var/cache/tool)",
+        ),
         ({"timeout_s": 61.0}, "timeout=61 s (it grants 60 s)"),
     ],
 )
@@ -43,7 +48,7 @@ def test_what_is_beyond_the_ceiling_is_named(asked: dict[str, object], complaint
     "asked",
     [
         {},
-        {"read_paths": ("/opt/sdk", "/opt/sdk/bin", "/var/cache/tool/x")},
+        {"read_paths": ("/opt/sdk", "/opt/sdk/bin", "/var/cache/tool")},
         {"write_paths": ("/var/cache/tool",)},
         {"max_cpu": 2},
         {"max_memory_bytes": 512 * MIB},
@@ -52,6 +57,35 @@ def test_what_is_beyond_the_ceiling_is_named(asked: dict[str, object], complaint
 )
 def test_what_is_at_the_ceiling_is_granted(asked: dict[str, object]) -> None:
     assert msgspec.structs.replace(ASKS_NOTHING, **asked).beyond(CEILING) == []
+
+
+@pytest.mark.parametrize("name", ["read_paths", "write_paths"])
+@pytest.mark.parametrize("wider", [{"read_paths": ("/srv",)}, {"write_paths": ("/srv", "/srv/data")}])
+def test_nothing_below_what_actions_may_write_is_granted(name: str, wider: dict[str, object]) -> None:
+    """Not even where a wider path is granted: the way there goes through what an action has made."""
+    ceiling = capabilities_of({"write_paths": ("/srv/data",)} | wider)
+    assert len(capabilities_of({name: ("/srv/data/x",)}).beyond(ceiling)) == 1
+
+
+def test_a_symlink_grants_nothing() -> None:
+    links = {
+        "/opt/sdk/out": "/etc",
+        "/opt/sdk/in": "/opt/sdk/bin",
+        "/var/cache/tool": "/data/tool",
+        "/opt/sdk/deep": "/data/tool/x",
+    }
+
+    def real_path(path: str) -> str:
+        return links.get(path, path)
+
+    asked = capabilities_of(
+        {"read_paths": ("/opt/sdk/deep", "/opt/sdk/in", "/opt/sdk/out"), "write_paths": ("/var/cache/tool",)}
+    )
+    assert asked.strayed(real_path, CEILING) == [
+        "/opt/sdk/deep (it leads to /data/tool/x)",
+        "/opt/sdk/out (it leads to /etc)",
+    ]
+    assert ASKS_NOTHING.strayed(real_path, CEILING) == []
 
 
 def test_a_ceiling_without_bounds_grants_any_number() -> None:
