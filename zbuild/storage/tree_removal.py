@@ -48,10 +48,10 @@ def remove_with_trash(path: str) -> None:
     """Remove ``path`` as remove_tree does, with a trash directory of its own beside it.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk refused, or a process goes on filling the tree. ``path`` is gone, parts may be in the trash.
     """
-    trash = f"{path}.trash"
-    os.makedirs(trash, 0o700, exist_ok=True)
+    trash = f"{path}.trash.{os.urandom(4).hex()}"
+    os.mkdir(trash, 0o700)
     remove_tree(path, trash)
     os.rmdir(trash)
 
