@@ -219,7 +219,8 @@ ENTRIES = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@pytest.mark.timeout(300)
+@settings(max_examples=2000)
 @given(
     st.lists(ENTRIES, max_size=4),
     st.lists(PATHS, max_size=3),

@@ -216,7 +216,8 @@ OUTPUTS = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@pytest.mark.timeout(300)
+@settings(max_examples=2000)
 @given(st.lists(OUTPUTS, max_size=4), st.sampled_from([("out",), ("out/a",), ("out/a/b",)]), st.booleans())
 def test_generated(
     tmp_path_factory: pytest.TempPathFactory, outputs: list[object], declared: tuple[str, ...], has_depfile: bool
