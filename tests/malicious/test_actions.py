@@ -163,6 +163,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "text that is none": ({"inputs": [entry("/zb/\ud800")]}, "decode"),
     "no arguments": ({"arguments": []}, "without arguments"),
+    "an empty program": ({"arguments": ["", "a"]}, "an empty program"),
     "a NUL in an argument": ({"arguments": ["/bin/sh", "-c", "a\0b"]}, "argument 2 contains a NUL: 'a\\x00b'"),
     "a NUL in a variable": ({"environment": [["A", "b\0c"]]}, "variable 'A'"),
     "a variable without a name": ({"environment": [["", "b"]]}, "variable ''"),

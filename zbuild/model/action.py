@@ -292,9 +292,9 @@ def _checked_format(header: _H) -> _H:
 
 
 def _check_command(action: Action) -> None:
-    """The kernel takes neither a NUL in a word nor a variable without a name; a spawner that tried would fail."""
-    if not action.arguments:
-        raise BadInput("an action without arguments")
+    """The kernel takes no NUL in a word, no empty program and no variable without a name: a spawner fails at it."""
+    if not action.arguments or not action.arguments[0]:
+        raise BadInput("an action without arguments, or with an empty program")
     for number, word in enumerate(action.arguments):
         if "\0" in word:
             raise BadInput(f"argument {number} contains a NUL: {word[:100]!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -235,6 +236,7 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
 
     Raises:
         OSError: it could not be started; nothing is left open.
+        SandboxFailed: its words are none that the kernel could take, likewise.
     """
     paths = [spawn.stdout_path] if spawn.stderr_path is None else [spawn.stdout_path, spawn.stderr_path]
     is_held = spawn.is_held and spawn.is_sandboxed
@@ -267,6 +269,8 @@ def start(spawn: Spawn, now_s: float) -> RunningCommand:
                 setsigmask=(),
                 setsigdef=_DEFAULT_SIGNALS,
             )
+        except ValueError as error:
+            raise SandboxFailed(f"cannot start {spawn.argv[0]!r}: {error}") from error
         finally:
             os.chdir("/")
     except BaseException:
@@ -298,7 +302,8 @@ def unstartable(spawn: Spawn, error: OSError | SandboxFailed) -> Exited:
         return Exited(id=spawn.id, error=str(error))
     message = f"cannot start {spawn.argv[0]}: {error.strerror}"
     is_about_command = error.filename == spawn.argv[0] and isinstance(error, FileNotFoundError | PermissionError)
-    if spawn.is_sandboxed or not is_about_command:
+    is_too_long = error.errno == errno.E2BIG
+    if not is_too_long and (spawn.is_sandboxed or not is_about_command):
         return Exited(id=spawn.id, error=message)
     exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_NOT_EXECUTABLE
     text = (message + "\n").encode(errors="replace")
