@@ -1,5 +1,8 @@
 """What the broker's core costs per action, per report and per tick, by the number of workers.
 
+In CPU time and in calls of functions. More workers have more data, which the processor's caches do not hold; calls
+tell that from more work.
+
 The production core and codec, without sockets: what peers send is encoded beforehand or outside of the measured
 time, and every message is followed by a dispatch. The real shell dispatches once for all that has come, which
 costs less. Backlog: all actions are submitted before the first worker has a result. Light: each action is
@@ -9,10 +12,13 @@ submitted when the one before was leased, and every second slot of the farm is b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from tests.bench.dispatch_client import no_op
 from tests.bench.report import Aim, Report, Row
@@ -45,7 +51,9 @@ from zbuild.testing.store import MemoryResults, MemoryStore
 CLIENT = b"client"
 TICKS = 20
 DONE = ActionResult(status=ResultStatus.SUCCESS)
-MEASURES = ("backlog_us", "light_us", "report_us", "heartbeat_us", "tick_us_per_worker")
+COUNTED_ACTIONS = 2000
+"""Calls are the same for each action, and counting them takes ten times as long."""
+MEASURES = ("backlog", "light", "report", "heartbeat", "tick_per_worker")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +71,13 @@ def run(arguments: argparse.Namespace, _workspace: Workspace) -> Report:
         for workers, rows in found.items():
             rows.append(_measure(workers, arguments))
     least = {workers: {name: min(row[name] for row in rows) for name in MEASURES} for workers, rows in found.items()}
-    report.tables["CPU microseconds of the broker's core"] = [
-        _row(workers, values) for workers, values in least.items()
-    ]
+    calls = {workers: _measure(workers, arguments, counts_calls=True) for workers in arguments.workers}
+    for title, values in (("CPU microseconds of the broker's core", least), ("Calls of Python and C functions", calls)):
+        report.tables[title] = [_row(workers, costs) for workers, costs in values.items()]
     few, many = min(least, key=lambda workers: abs(workers - 10)), min(least, key=lambda each: abs(each - 1000))
     report.aims = [
-        Aim(f"{name}: {many} to {few} workers", round(least[many][name] / least[few][name], 2), "<=", 1.5)
+        Aim(f"{unit}, {name}: {many} to {few} workers", round(values[many][name] / values[few][name], 2), "<=", 1.5)
+        for unit, values in (("CPU", least), ("calls", calls))
         for name in MEASURES
     ]
     report.notes.append(f"strategy {arguments.strategy}, {arguments.actions} actions")
@@ -80,27 +89,26 @@ def _row(workers: int, values: dict[str, float]) -> Row:
     return {"workers": workers, **{name: round(values[name], 2) for name in MEASURES}}
 
 
-def _measure(workers: int, arguments: argparse.Namespace) -> dict[str, float]:
-    farm = _Farm(workers, arguments.slots, ReassignStrategy(arguments.strategy))
-    found = {"backlog_us": farm.backlog(arguments.actions), "light_us": farm.light(arguments.actions)}
-    found["report_us"] = farm.reports(arguments.actions)
-    found["heartbeat_us"] = farm.heartbeats(arguments.actions)
-    found["tick_us_per_worker"] = farm.ticks() / workers
-    return found
+def _measure(workers: int, arguments: argparse.Namespace, *, counts_calls: bool = False) -> dict[str, float]:
+    farm = _Farm(workers, arguments.slots, ReassignStrategy(arguments.strategy), counts_calls=counts_calls)
+    actions = COUNTED_ACTIONS if counts_calls else arguments.actions
+    costs = [farm.backlog(actions), farm.light(actions), farm.reports(actions), farm.heartbeats(actions)]
+    return dict(zip(MEASURES, [*costs, farm.ticks() / workers], strict=True))
 
 
 class _Farm:
-    """One broker core, and what its peers would send.
+    """One broker core, and what its peers would send. It is measured in CPU microseconds, or in calls.
 
     Attributes:
         leases: granted ones in the order in which they end, with the worker's routing id.
     """
 
-    def __init__(self, workers: int, slots: int, strategy: ReassignStrategy) -> None:
+    def __init__(self, workers: int, slots: int, strategy: ReassignStrategy, *, counts_calls: bool) -> None:
         self.leases: deque[tuple[bytes, LeaseId]] = deque()
         self._slots = slots
         self._now_s = 0.0
-        self._cpu_s = 0.0
+        self._cost = 0.0
+        self._counts_calls = counts_calls
         self._submitted = 0
         welcome = Welcome(
             protocol_version=PROTOCOL_VERSION,
@@ -124,19 +132,19 @@ class _Farm:
         self._exchange(CLIENT, _hello(Role.CLIENT, 0, 0))
 
     def backlog(self, actions: int) -> float:
-        """CPU microseconds per action when all wait at once."""
+        """The cost of an action when all wait at once."""
         submits = [self._submit(min(BATCH_ACTIONS, actions - first)) for first in range(0, actions, BATCH_ACTIONS)]
         return self._measured(actions, lambda: self._run_all(submits))
 
     def light(self, actions: int) -> float:
-        """CPU microseconds per action when each is leased as soon as it comes."""
+        """The cost of an action when each is leased as soon as it comes."""
         busy = max(1, len(self._peers) * self._slots // 2)
         self._exchange(CLIENT, self._submit(busy))
         submits = [self._submit(1) for _ in range(actions)]
         return self._measured(actions, lambda: self._run_each(submits))
 
     def reports(self, count: int) -> float:
-        """CPU microseconds per report, of workers that hold as much as they have slots."""
+        """The cost of a report, of workers that hold as much as they have slots."""
         wanted = len(self._peers) * self._slots
         self._exchange(CLIENT, self._submit(wanted - len(self.leases)))
         held: dict[bytes, list[LeaseId]] = {peer: [] for peer in self._peers}
@@ -154,7 +162,7 @@ class _Farm:
         return self._measured(count, send)
 
     def heartbeats(self, count: int) -> float:
-        """CPU microseconds per heartbeat."""
+        """The cost of a heartbeat."""
         beats = [
             encode(
                 HeartBeat(
@@ -173,31 +181,43 @@ class _Farm:
         ]
 
         def send() -> None:
-            began_s = time.process_time()
-            for number in range(count):
-                self.core.receive_heartbeat(heartbeat.decode(beats[number % len(beats)]))
-            self._cpu_s += time.process_time() - began_s
+            with self._metered():
+                for number in range(count):
+                    self.core.receive_heartbeat(heartbeat.decode(beats[number % len(beats)]))
 
         return self._measured(count, send)
 
     def ticks(self) -> float:
-        """CPU microseconds per tick, with every slot busy."""
+        """The cost of a tick, with every slot busy."""
 
         def tick() -> None:
             for _ in range(TICKS):
                 self._now_s += BROKER_TICK_S
-                began_s = time.process_time()
-                self.core.tick(self._now_s)
-                self.core.dispatch(self._now_s)
-                self._cpu_s += time.process_time() - began_s
+                with self._metered():
+                    self.core.tick(self._now_s)
+                    self.core.dispatch(self._now_s)
 
         return self._measured(TICKS, tick)
 
     def _measured(self, count: int, work: Callable[[], None]) -> float:
         gc.collect()
-        self._cpu_s = 0.0
+        self._cost = 0.0
         work()
-        return self._cpu_s / count * 1e6
+        return self._cost / count
+
+    @contextlib.contextmanager
+    def _metered(self) -> Iterator[None]:
+        if self._counts_calls:
+            sys.setprofile(self._count_call)
+            yield
+            sys.setprofile(None)
+        else:
+            began_s = time.process_time()
+            yield
+            self._cost += (time.process_time() - began_s) * 1e6
+
+    def _count_call(self, _frame: FrameType, event: str, _argument: object) -> None:
+        self._cost += event in ("call", "c_call")
 
     def _run_all(self, submits: list[Submit]) -> None:
         for submit in submits:
@@ -224,15 +244,14 @@ class _Farm:
 
     def _feed(self, peer: bytes, data: bytes) -> None:
         """One message and what the shell does for it, journal and encoding included."""
-        began_s = time.process_time()
-        self.core.receive(peer, to_broker.decode(data), self._now_s)
-        effects = self.core.dispatch(self._now_s)
-        for record in self.core.take_journal():
-            encode_record(record)
-        for effect in effects:
-            if isinstance(effect, Send):
-                encode(effect.message)
-        self._cpu_s += time.process_time() - began_s
+        with self._metered():
+            self.core.receive(peer, to_broker.decode(data), self._now_s)
+            effects = self.core.dispatch(self._now_s)
+            for record in self.core.take_journal():
+                encode_record(record)
+            for effect in effects:
+                if isinstance(effect, Send):
+                    encode(effect.message)
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Lease):
                 self.leases.extend((effect.peer, grant.lease) for grant in effect.message.grants)
