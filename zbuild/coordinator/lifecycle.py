@@ -308,10 +308,10 @@ class Lifecycle:
             worker.is_draining = report.is_draining
             self._farm.outbox.note("worker_draining", name=worker.name, is_draining=report.is_draining)
         reported = {lease.action: lease for lease in report.held}
-        for action in sorted(worker.held):
+        for action in sorted(worker.held - reported.keys()):
             record = self._farm.actions[action]
             holding = record.holding_of(worker.peer)
-            if holding is not None and action not in reported and holding.grant_sequence <= report.sequence:
+            if holding is not None and holding.grant_sequence <= report.sequence:
                 self._retry(record, holding, WorkerLost.code, f"worker {worker.name} does not hold its lease")
         for lease in report.held:
             held = self._farm.actions.get(lease.action)
