@@ -123,7 +123,7 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
     name = os.path.basename(argv[0])
     if is_compiler(argv[0]):
         path = use_program(gathering, command, argv[0])
-        if "/ccache" in os.path.realpath(path):
+        if "/ccache" in gathering.context.real_program(path):
             gathering.environment["CCACHE_DISABLE"] = "1"
         gather_compile(gathering, command, argv, path)
         return

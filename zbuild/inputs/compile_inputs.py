@@ -106,7 +106,7 @@ def _add_scanned(gathering: Gathering, parsed: CompileCommand, directory: str, c
     for spelled in (*parsed.quote_dirs, *parsed.include_dirs, *parsed.system_dirs, *parsed.after_dirs):
         gathering.add_crossed(spelled, directory)
     gathering.unsure += result.unsure
-    if _asks_the_clock(compiler):
+    if _asks_the_clock(gathering, compiler):
         gathering.uncacheable += result.time_macros
         gathering.uncacheable += [f"the command uses {macro}" for macro in _TIME.findall(gathering.description.command)]
     gathering.search_directories += [directory, *request.directories.quote, *request.directories.include]
@@ -127,9 +127,9 @@ def _add_modules(gathering: Gathering, sources: list[str], directory: str) -> No
             gathering.add_file(absolute(path, directory))
 
 
-def _asks_the_clock(compiler: str) -> bool:
+def _asks_the_clock(gathering: Gathering, compiler: str) -> bool:
     """Whether ``__DATE__`` is the present date: gcc takes SOURCE_DATE_EPOCH for it since 7, clang only since 16."""
-    return "clang" in os.path.basename(os.path.realpath(compiler))
+    return "clang" in os.path.basename(gathering.context.real_program(compiler))
 
 
 def scan_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 
 from zbuild.inputs.environment import action_environment, canonical_environment, path_list, program_directories
@@ -51,6 +52,7 @@ class AnalysisContext:
         self._facts = SourceFactsStore(facts_path)
         self.scanner = IncludeScanner(self.tree, self._facts, roots.is_system)
         self._programs: dict[str, str] = {}
+        self._real_programs: dict[str, str] = {}
         self._are_objects: dict[str, bool] = {}
 
     def respelled(self, roots: Roots) -> AnalysisContext:
@@ -64,6 +66,7 @@ class AnalysisContext:
         """Must be told of every file that an edge has made, before the next analysis. ``path``: absolute user path."""
         self.scanner.invalidate(path)
         self._are_objects.pop(path, None)
+        self._real_programs.pop(path, None)
 
     def save(self) -> None:
         """Raises OSError when the disk refuses."""
@@ -78,6 +81,13 @@ class AnalysisContext:
             found = shutil.which(name, path=":".join(self.program_directories))
             if found is not None:
                 self._programs[name] = found
+        return found
+
+    def real_program(self, path: str) -> str:
+        """Without symbolic links, as it was at the first look or when the build had made it."""
+        found = self._real_programs.get(path)
+        if found is None:
+            found = self._real_programs[path] = os.path.realpath(path)
         return found
 
     def is_object(self, path: str) -> bool:
