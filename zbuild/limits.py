@@ -294,6 +294,10 @@ SPAWNS_RUNNING = 192
 SANDBOXES_HELD = 64
 """Sandboxes that are set up and wait, with four descriptors and 2 MB each. Those beyond are set up in their turn."""
 
+SPAWNER_RECEIVE_BYTES = 64 * KIB
+"""What spawner and worker take of each other's messages at once. For a buffer of 128 KiB malloc would map memory, each
+time anew (mallopt(3), M_MMAP_THRESHOLD), and the spawner wakes six times for an action."""
+
 SPAWN_TERM_GRACE_S = 0.5
 """Between SIGTERM and SIGKILL of a command without a PID namespace, whose children only it can end."""
 

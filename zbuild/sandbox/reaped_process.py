@@ -7,6 +7,9 @@ import os
 import resource
 from dataclasses import dataclass
 
+_IO_BYTES = 4096
+"""More than the seven numbers of /proc/PID/io take."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReapedProcess:
@@ -39,7 +42,12 @@ def reap() -> ReapedProcess | None:
 
 
 def _transferred_bytes(pid: int) -> tuple[int, int]:
-    with contextlib.suppress(OSError, KeyError, ValueError), open(f"/proc/{pid}/io", "rb") as file:
-        fields = dict(line.split(b": ") for line in file.read().splitlines())
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        # A file object would take three times as long, and this is done twice for each action.
+        descriptor = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = dict(line.split(b": ") for line in os.read(descriptor, _IO_BYTES).splitlines())
+        finally:
+            os.close(descriptor)
         return int(fields[b"rchar"]), int(fields[b"wchar"])
     return 0, 0

@@ -28,7 +28,13 @@ from functools import partial
 import msgspec
 
 from zbuild.errors import ProtocolError, SandboxFailed, SandboxUnavailable
-from zbuild.limits import COMMAND_WATCH_S, KIB, SANDBOXES_HELD, SPAWNER_STOP_S, SPAWNS_RUNNING
+from zbuild.limits import (
+    COMMAND_WATCH_S,
+    SANDBOXES_HELD,
+    SPAWNER_RECEIVE_BYTES,
+    SPAWNER_STOP_S,
+    SPAWNS_RUNNING,
+)
 from zbuild.sandbox.bubblewrap import host_files
 from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.confinement import Confinement
@@ -39,8 +45,6 @@ from zbuild.sandbox.reaped_process import ReapedProcess, reap
 from zbuild.sandbox.resource_limits import settle
 from zbuild.sandbox.running_command import RunningCommand, start, unstartable
 from zbuild.sandbox.spawn_protocol import Confine, Decoder, Exited, Kill, Release, Request, Spawn, encode
-
-_RECEIVE_BYTES = 256 * KIB
 
 _Reaped = dict[int, ReapedProcess]
 """By PID, the processes reaped in one go."""
@@ -117,7 +121,7 @@ class SpawnLoop:
         if not mask & selectors.EVENT_READ:
             return
         try:
-            data = self._control.recv(_RECEIVE_BYTES)
+            data = self._control.recv(SPAWNER_RECEIVE_BYTES)
         except BlockingIOError:
             return
         except ConnectionError:
@@ -217,7 +221,7 @@ class SpawnLoop:
 
     def _on_signal(self, _mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._wakeup.recv(_RECEIVE_BYTES)
+            self._wakeup.recv(SPAWNER_RECEIVE_BYTES)
         self._reap()
 
     def _reap(self) -> None:

@@ -12,12 +12,10 @@ import socket
 import subprocess
 
 from zbuild.errors import SandboxFailed
-from zbuild.limits import KIB, SPAWNER_STOP_S
+from zbuild.limits import SPAWNER_RECEIVE_BYTES, SPAWNER_STOP_S
 from zbuild.module_process import ForkedProcess, fork
 from zbuild.sandbox.child_processes import children
 from zbuild.sandbox.spawn_protocol import Decoder, Exited, Request, encode
-
-_RECEIVE_BYTES = 256 * KIB
 
 _COMMAND_DESCRIPTORS = 9
 """The last of the descriptors below which commands get theirs."""
@@ -59,7 +57,7 @@ class Spawner:
             SandboxFailed: the spawner has ended, and with it everything it ran.
         """
         try:
-            data = self._control.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            data = self._control.recv(SPAWNER_RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
         except ConnectionError:
