@@ -48,9 +48,11 @@ class _Leases:
     """Who holds what, and for which actions a success has come under a current lease."""
 
     def __init__(self) -> None:
-        self._granted: dict[tuple[str, int, int], str] = {}
+        self._granted: set[tuple[str, int, int]] = set()
+        self._names: dict[int, str] = {}
         self._leased: dict[str, dict[Lease, str]] = {}
         self._succeeded: set[str] = set()
+        self._unclaimed: tuple[str, Lease, str] | None = None
 
     def take(self, event: Event) -> Iterator[str]:
         """Take in one event of the broker; what is wrong with it."""
@@ -59,11 +61,19 @@ class _Leases:
             case "life":
                 yield from self._restore(event["leases"])
             case "grant":
+                self._names[event["worker_id"]] = event["worker"]
                 yield from self._grant(action, (event["epoch"], event["attempt"]), event["worker"])
+            case "claim":
+                self._names[event["worker_id"]] = event["worker"]
+                yield from self._claim(action, (event["epoch"], event["attempt"]), event["worker"])
             case "complete":
-                held = self._leased.get(action, {}).get((event["epoch"], event["attempt"]))
+                lease = (event["epoch"], event["attempt"])
+                held = self._leased.get(action, {}).get(lease)
+                self._unclaimed = None
                 if held == event["worker"] and event["status"] == "SUCCESS":
                     self._succeeded.add(action)
+                elif event["status"] == "SUCCESS":
+                    self._unclaimed = (action, lease, event["worker"])
             case "ended":
                 self._leased.get(action, {}).pop((event["epoch"], event["attempt"]), None)
             case "requeue" | "forget":
@@ -71,22 +81,33 @@ class _Leases:
             case "publish" if action not in self._succeeded:
                 yield f"{action[:8]} was published without a success under its current lease"
 
-    def _restore(self, leases: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+    def _restore(self, leases: Iterable[tuple[str, int, int, int]]) -> Iterator[str]:
         self._succeeded.clear()
         self._leased.clear()
-        for action, epoch, attempt in leases:
-            worker = self._granted.get((action, epoch, attempt))
-            if worker is None:
+        for action, epoch, attempt, worker_id in leases:
+            if (action, epoch, attempt) not in self._granted:
                 yield f"{action[:8]} was restored under a lease that was never granted"
             else:
-                self._leased.setdefault(action, {})[epoch, attempt] = worker
+                self._leased.setdefault(action, {})[epoch, attempt] = self._names[worker_id]
+
+    def _claim(self, action: str, lease: Lease, worker: str) -> Iterator[str]:
+        """A lease has gone from one worker to another. The result of one that is stolen can be its first claim."""
+        holders = self._leased.get(action, {})
+        if lease not in holders:
+            yield f"{action[:8]} was claimed by {worker} under a lease that nobody holds"
+        elif worker in (holder for other, holder in holders.items() if other != lease):
+            yield f"{action[:8]} was claimed by {worker}, which has another lease of it"
+        else:
+            holders[lease] = worker
+            if self._unclaimed == (action, lease, worker):
+                self._succeeded.add(action)
 
     def _grant(self, action: str, lease: Lease, worker: str) -> Iterator[str]:
         holders = self._leased.setdefault(action, {})
         if worker in holders.values() or len(holders) > 1:
             yield f"{action[:8]} is leased to {worker} and to {', '.join(sorted(holders.values()))} at once"
         holders[lease] = worker
-        self._granted[action, *lease] = worker
+        self._granted.add((action, *lease))
 
 
 def runs_again(events: Iterable[Event]) -> int:

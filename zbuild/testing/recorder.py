@@ -78,7 +78,7 @@ def _record_broker(recorder: Recorder) -> None:
 
     def life(self: Any, *_arguments: Any, **_keywords: Any) -> Fields:
         journaled = [each for action in self.journal_state().actions.values() for each in action.leases.values()]
-        leases = [(each.lease.action.hex(), each.lease.epoch, each.lease.attempt) for each in journaled]
+        leases = [(each.lease.action.hex(), each.lease.epoch, each.lease.attempt, each.worker_id) for each in journaled]
         return {"epoch": self.farm.epoch, "leases": leases}
 
     def grant(_self: Any, record: Any, worker: Any) -> Fields:
@@ -87,6 +87,7 @@ def _record_broker(recorder: Recorder) -> None:
             "attempt": record.attempt,
             "epoch": _self._farm.epoch,
             "worker": worker.name,
+            "worker_id": worker.worker_id,
         }
 
     def complete(_self: Any, worker: Any, outcome: Any) -> Fields:
@@ -110,13 +111,32 @@ def _record_broker(recorder: Recorder) -> None:
         uncommitted.clear()
         return {"actions": actions}
 
-    def answer(_self: Any, _waiter: Any, action: bytes, result: Any, *, is_cached: bool, attempts: int) -> Fields:
+    def claim(self: Any, worker: Any, stolen: Any) -> Fields | None:
+        """Of a claim that has been accepted, or is repeated."""
+        lease = stolen.lease
+        record = self._farm.actions.get(lease.action)
+        if record is None:
+            is_good = self._farm.recovery.is_kept(lease, worker)
+        else:
+            is_good = record.held_under(lease, worker.peer) is not None
+        if not is_good:
+            return None
         return {
-            "action": action.hex(),
-            "status": result.status.name,
-            "is_cached": is_cached,
-            "attempts": attempts,
-            "message": result.message[:200],
+            "action": lease.action.hex(),
+            "attempt": lease.attempt,
+            "epoch": lease.epoch,
+            "worker": worker.name,
+            "worker_id": worker.worker_id,
+        }
+
+    def answer(_self: Any, _waiter: Any, finished: Any) -> Fields:
+        return {
+            "action": finished.action.hex(),
+            "status": finished.result.status.name,
+            "is_cached": finished.is_cached,
+            "attempts": finished.attempts,
+            "stolen_from": finished.stolen_from,
+            "message": finished.result.message[:200],
         }
 
     def rolled_back(*_arguments: Any) -> Fields | None:
@@ -134,6 +154,7 @@ def _record_broker(recorder: Recorder) -> None:
 
     recorder.after("zbuild.coordinator.core:BrokerCore.__init__", "life", life)
     recorder.after(f"{lifecycle}.grant", "grant", grant)
+    recorder.after(f"{lifecycle}.claim", "claim", claim)
     recorder.before(f"{lifecycle}.complete", "complete", complete)
     recorder.before(f"{lifecycle}._end", "ended", ended)
     recorder.before(f"{lifecycle}._requeue", "requeue", of_record)

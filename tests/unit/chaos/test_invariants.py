@@ -17,13 +17,21 @@ A = "aa" * 32
 Events = list[dict[str, Any]]
 
 
-def broker(*steps: tuple[str, dict[str, Any]], pid: int = 7, leases: tuple[tuple[str, int, int], ...] = ()) -> Events:
+def broker(
+    *steps: tuple[str, dict[str, Any]], pid: int = 7, leases: tuple[tuple[str, int, int, int], ...] = ()
+) -> Events:
     life = {"role": "broker", "pid": pid, "event": "life", "epoch": pid, "leases": leases}
     return [life, *({"role": "broker", "pid": pid, "event": name, **fields} for name, fields in steps)]
 
 
 def grant(worker: str = "w1", attempt: int = 1, epoch: int = 7) -> tuple[str, dict[str, Any]]:
-    return "grant", {"action": A, "worker": worker, "attempt": attempt, "epoch": epoch}
+    return "grant", {
+        "action": A, "worker": worker, "worker_id": int(worker[1:]), "attempt": attempt, "epoch": epoch,
+    }  # fmt: skip  # one field per line says no more
+
+
+def claim(worker: str = "w2", attempt: int = 1, epoch: int = 7) -> tuple[str, dict[str, Any]]:
+    return "claim", grant(worker, attempt, epoch)[1]
 
 
 def complete(
@@ -45,12 +53,17 @@ REMOVE = ("remove", {"action": A})
     [
         broker(grant(), complete(), PUBLISH, FORGET, COMMITTED),
         broker(grant(), grant("w2", 2), complete("w2", 2), ENDED, PUBLISH, FORGET, COMMITTED),
-        broker(grant()) + broker(complete(), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1),)),
+        broker(grant()) + broker(complete(), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1, 1),)),
         broker(grant(), complete(), ("ended", {"action": A, "epoch": 7, "attempt": 1}), PUBLISH, FORGET)
-        + broker(complete(), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1),)),
+        + broker(complete(), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1, 1),)),
         broker(grant(), REQUEUE, grant("w2", 2), complete("w2", 2), PUBLISH, FORGET, COMMITTED),
         broker(grant(), complete(), PUBLISH, FORGET)
         + broker(grant(epoch=8), complete(epoch=8), PUBLISH, FORGET, COMMITTED, pid=8),
+        broker(grant(), claim(), complete("w2"), PUBLISH, FORGET, COMMITTED),
+        broker(grant(), claim(), claim("w3"), complete("w3"), PUBLISH, FORGET, COMMITTED),
+        broker(grant(), complete("w2"), claim(), PUBLISH, FORGET, COMMITTED),
+        broker(grant(), claim()) + broker(complete("w2"), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1, 2),)),
+        broker(grant(), claim()) + broker(complete("w1"), PUBLISH, FORGET, COMMITTED, pid=8, leases=((A, 7, 1, 1),)),
         broker(
             grant(), complete(), PUBLISH, FORGET, COMMITTED, REMOVE, grant(), complete(), PUBLISH, FORGET, COMMITTED
         ),
@@ -62,6 +75,11 @@ REMOVE = ("remove", {"action": A})
         "under a lease whose end the life before did not journal",
         "after a loss",
         "the first life died before the commit",
+        "of a thief",
+        "of a thief of a thief",
+        "of a thief whose result was its claim",
+        "of a thief in another life",
+        "of a victim whose thief's claim was not journalled",
         "after the result was removed",
     ],
 )
@@ -84,7 +102,10 @@ def test_a_good_history_is_accepted(events: Events) -> None:
             "twice",
         ),
         (broker(grant(), complete(), PUBLISH, FORGET, COMMITTED, grant("w2", 2)), "leased again after its result"),
-        (broker(leases=((A, 7, 1),)), "never granted"),
+        (broker(leases=((A, 7, 1, 1),)), "never granted"),
+        (broker(grant(), claim(), complete("w1"), PUBLISH), "without a success"),
+        (broker(grant(), REQUEUE, claim()), "nobody holds"),
+        (broker(grant(), grant("w2", 2), claim("w2", 1)), "has another lease"),
     ],
     ids=[
         "three holders",
@@ -96,6 +117,9 @@ def test_a_good_history_is_accepted(events: Events) -> None:
         "twice",
         "made again",
         "restored from nowhere",
+        "of a victim after the claim",
+        "claimed after its loss",
+        "claimed by the holder of a copy",
     ],
 )
 def test_a_bad_history_is_found(events: Events, what: str) -> None:
