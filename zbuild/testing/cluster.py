@@ -52,6 +52,9 @@ LARGE = 0.04
 """The share of simulations with up to 12 workers, 300 actions and 4 clients. Each takes as long as ten others, and most
 faults need no more than two workers to matter."""
 
+QUEUES = (8, 64)
+"""Leases that a worker takes beyond its slots: some to fill up, or nearly all that there are."""
+
 SLOWEST = 4.0
 """A slow worker takes this many times as long."""
 
@@ -108,7 +111,7 @@ class Simulation:
                 *(f"c{number}" for number in range(1, 5)),
             ):
                 self._world.skew_s[name] = random.uniform(0.0, SKEW_S)
-        self._estimate = random.choice((1.0, TOO_SHORT))
+        self._estimate = random.choice((1.0, TOO_SHORT, TOO_SHORT))
         self._gathering_s = random.choice((1.0, GATHERING_S))
         steals = StealSettings(
             is_enabled=random.random() < 0.9,
@@ -122,6 +125,7 @@ class Simulation:
                 by_id,
                 worker_id=number,
                 slots=random.choice((1, 1, 2, 4)),
+                queue=random.choice(QUEUES),
                 platform=platform,
                 slowness=random.choice((1.0, 1.0, 1.0, SLOWEST)),
                 flakiness=self.plan.flakiness,

@@ -31,6 +31,7 @@ class WorkerNode:
     """A worker that can be killed, drained and started again under the same worker id.
 
     Args:
+        queue: leases that it takes beyond its slots.
         platform: the properties of its machine; those with a prefix are told only when asked for.
         slowness: what every run's modelled time is multiplied by.
         flakiness: how likely a run fails for want of the sandbox.
@@ -45,6 +46,7 @@ class WorkerNode:
         *,
         worker_id: int,
         slots: int,
+        queue: int,
         platform: dict[str, str],
         slowness: float,
         flakiness: float,
@@ -53,6 +55,7 @@ class WorkerNode:
         self.name = f"w{worker_id}"
         self.worker_id = worker_id
         self.slots = slots
+        self.queue = queue
         self.platform = platform
         self.is_alive = False
         self.answers_late = False
@@ -95,7 +98,7 @@ class WorkerNode:
             incarnation=self._world.random.getrandbits(63) + 1,
             worker_id=self.worker_id,
             slots=self.slots,
-            queue_limit=self.slots + 8,
+            queue_limit=self.slots + self.queue,
             sandbox="hermetic",
             platform=(("os", "linux"),),
             steal_endpoint=self._endpoint,
@@ -116,6 +119,7 @@ class WorkerNode:
             self._workload,
             worker_id=self.worker_id,
             slots=self.slots,
+            queue=self.queue,
             platform=self.platform,
             slowness=self._slowness,
             flakiness=self._flakiness,
@@ -131,7 +135,7 @@ class WorkerNode:
     def drain(self) -> None:
         """What SIGTERM does."""
         if self.is_alive:
-            self._perform(self.core.drain(self._now_s()))
+            self._turn(self.core.drain(self._now_s()))
 
     def _now_s(self) -> float:
         return self._world.now_s(self.name)
@@ -142,13 +146,12 @@ class WorkerNode:
 
     def _receive(self, life: int, data: bytes) -> None:
         if life == self._life:
-            self._perform(self.core.receive(to_worker.decode(data), self._now_s()))
-            self._arm()
+            self._turn(self.core.receive(to_worker.decode(data), self._now_s()))
 
     def _announced(self, life: int, data: bytes) -> None:
         if life == self._life:
             self.core.announced(announcement.decode(data), self._now_s())
-            self._arm()
+            self._turn(())
 
     def _answer(self, data: bytes) -> bytes:
         question = to_victim.decode(data)
@@ -158,22 +161,26 @@ class WorkerNode:
             for grant in answer.grants:
                 self._world.tell(self.name, "gives", (grant.lease, answer.thief), grant.lease.action)
                 self._world.checker.gave(grant.lease, grant.hops, answer.thief)
-        self._perform(effects)
-        self._arm()
+        self._turn(effects)
         return encode(answer)
 
     def _answered(self, life: int, endpoint: str, socket: int, data: bytes) -> None:
         if life == self._life and self._sockets.get(endpoint, 0) == socket:
             answer = to_thief.decode(data)
             self._world.tell(self.name, "is answered", answer, data)
-            self._perform(self.core.answered(endpoint, answer, self._now_s()))
-            self._arm()
+            self._turn(self.core.answered(endpoint, answer, self._now_s()))
 
     def _wake(self, life: int) -> None:
         if life == self._life:
             self._timer_s = float("inf")
+            self._turn(())
+
+    def _turn(self, effects: Iterable[WorkerEffect]) -> None:
+        """One step of the shell: it ticks after whatever has come, so that a worker steals as soon as it is idle."""
+        self._perform(effects)
+        if self.is_alive:
             self._perform(self.core.tick(self._now_s()))
-            self._arm()
+        self._arm()
 
     def _arm(self) -> None:
         deadline_s = self.core.next_deadline_s()
@@ -234,7 +241,7 @@ class WorkerNode:
             return
         del self.runs[lease]
         self._collecting.add(lease)
-        self._perform(self.core.exited(lease, self._workload[lease.action].run_s))
+        self._turn(self.core.exited(lease, self._workload[lease.action].run_s))
         collect_s = self._world.random.uniform(*COLLECT_S)
         self._world.clock.call_later(collect_s, partial(self._run_ends, self._life, lease))
 
@@ -246,8 +253,7 @@ class WorkerNode:
         result = self._result(lease)
         self._killed.discard(lease)
         self._world.tell(self.name, "ended", (lease, result), lease.action)
-        self._perform(self.core.finished([(lease, result)]))
-        self._arm()
+        self._turn(self.core.finished([(lease, result)]))
 
     def _result(self, lease: LeaseId) -> ActionResult:
         action = self._workload[lease.action]
@@ -275,5 +281,4 @@ class WorkerNode:
 
     def _evaluated(self, life: int, values: dict[str, str]) -> None:
         if life == self._life:
-            self._perform(self.core.evaluated(values, self._now_s()))
-            self._arm()
+            self._turn(self.core.evaluated(values, self._now_s()))

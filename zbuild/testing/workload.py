@@ -47,11 +47,19 @@ class ModelledAction:
     platform: dict[str, str]
 
 
+DEPENDENCIES = (0, 0, 1, 1, 2, 3)
+"""How many other actions one depends on, each equally likely."""
+
+FEW_DEPENDENCIES = (0, 0, 0, 0, 0, 0, 0, 1)
+"""The same where nearly all actions are ready at once, so that workers get queues that are worth stealing from."""
+
+
 def draw_workload(random: Random, count: int, compilers: tuple[str, ...]) -> list[ModelledAction]:
     """``count`` actions; those at earlier positions make inputs of later ones."""
+    counts = random.choice((DEPENDENCIES, FEW_DEPENDENCIES))
     actions: list[ModelledAction] = []
     for position in range(count):
-        wanted = min(position, random.choice((0, 0, 1, 1, 2, 3)))
+        wanted = min(position, random.choice(counts))
         dependencies = tuple(sorted(random.sample(range(position), wanted)))
         actions.append(_draw(random, position, dependencies, [actions[each] for each in dependencies], compilers))
     return actions
