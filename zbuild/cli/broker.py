@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zbuild.cli import instruments
 from zbuild.cli.daemon_flags import daemon_log, daemon_parser
-from zbuild.cli.farm_files import BLOBS, CONTROL_SOCKET
+from zbuild.cli.farm_files import BLOBS, CONTROL_SOCKET, STEAL_SOCKET
 from zbuild.cli.stop_signals import StopSignals
 from zbuild.cli.store_process import StoreProcess
 from zbuild.config import BrokerConfig
@@ -184,7 +184,10 @@ def _advertised(endpoint: str) -> str:
 
 
 def _remove_sockets(directory: str) -> None:
-    for name in (CONTROL_SOCKET, _HEARTBEAT_SOCKET, _ANNOUNCEMENT_SOCKET, BLOBS):
+    names = {CONTROL_SOCKET, _HEARTBEAT_SOCKET, _ANNOUNCEMENT_SOCKET, BLOBS}
+    with contextlib.suppress(OSError):
+        names.update(name for name in os.listdir(directory) if name.startswith(STEAL_SOCKET))
+    for name in names:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name))
     with contextlib.suppress(OSError):

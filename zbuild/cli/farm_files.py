@@ -10,3 +10,5 @@ CONTROL_SOCKET = "control"
 
 WORKER_LOCK = "lock"
 """The file in a worker's cache directory whose lock says that a worker uses it."""
+STEAL_SOCKET = "steal-"
+"""How the names of the Unix sockets begin at which workers answer each other."""

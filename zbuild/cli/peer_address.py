@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 
+from zbuild.cli.farm_files import STEAL_SOCKET
 from zbuild.config import WorkerConfig
 from zbuild.errors import BadInput
 
@@ -15,10 +17,12 @@ _DISCARD_PORT = 9
 
 
 @contextlib.contextmanager
-def peer_endpoints(config: WorkerConfig, broker: str, worker_id: int) -> Iterator[list[str]]:
+def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[list[str]]:
     """Endpoints to listen at, the first that is free; none if this worker takes no part in stealing.
 
-    A worker of a broker on Unix sockets is reached the same way, in the same directory; its socket goes in the end.
+    A worker of a broker on Unix sockets is reached the same way, in the same directory; its socket goes in the end. Its
+    name is drawn, because libzmq takes over a path that is there already, and another process may have the same
+    worker id; and it is no longer than the broker's own, because paths of sockets are short.
 
     Raises:
         BadInput: the broker's host or ``listen_host`` has no address.
@@ -27,7 +31,7 @@ def peer_endpoints(config: WorkerConfig, broker: str, worker_id: int) -> Iterato
         yield []
     elif broker.startswith("ipc://"):
         directory = os.path.dirname(broker.removeprefix("ipc://"))
-        path = os.path.join(directory, f"steal-{worker_id:x}")
+        path = os.path.join(directory, STEAL_SOCKET + secrets.token_hex(3))
         try:
             yield [f"ipc://{path}"]
         finally:

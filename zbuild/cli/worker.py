@@ -73,7 +73,7 @@ def serve(config: WorkerConfig, blob_directory: str | None, lock: int | None, li
         from zbuild.cli.worker_assembly import assemble, worker_id_in
 
         worker_id = worker_id_in(directory)
-        with peer_endpoints(config, broker, worker_id) as listen:
+        with peer_endpoints(config, broker) as listen:
             agent = assemble(config, broker, directory, blob_directory, spawner, worker_id, listen, lifeline, log)
             Readiness.from_environment(os.environ).ready()
             agent.serve()
