@@ -318,6 +318,8 @@ class Agent:
     def _connect(self, welcome: Welcome) -> None:
         blob_endpoint = peer_endpoint(welcome.blob_endpoint, self._broker)
         self._log.info("welcome", epoch=str(welcome.epoch), blobs=blob_endpoint)
+        announcements = welcome.announcement_endpoint
+        self._steal_link.subscribe(peer_endpoint(announcements, self._broker) if announcements else "")
         is_same_store, self._epoch = welcome.epoch == self._epoch, welcome.epoch
         if blob_endpoint == self._blob_endpoint:
             if not is_same_store:
@@ -330,8 +332,6 @@ class Agent:
         heartbeat_endpoint = peer_endpoint(welcome.heartbeat_endpoint, self._broker)
         self._heartbeats = heartbeat_publisher(self._context, heartbeat_endpoint)
         self._heartbeat_interval_s = welcome.heartbeat_interval_s
-        if welcome.announcement_endpoint:
-            self._steal_link.subscribe(peer_endpoint(welcome.announcement_endpoint, self._broker))
 
     def _disconnect(self) -> None:
         if self._blobs is not None:

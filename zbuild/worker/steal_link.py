@@ -52,11 +52,15 @@ class StealLink:
         self._requests: dict[str, Socket] = {}
         self._asked: set[str] = set()
         self._announcements: Socket | None = None
+        self._announced_at = ""
         if self._replies is not None:
             wakeup.watch(descriptor_of(self._replies))
 
     def subscribe(self, endpoint: str) -> None:
-        """Listen to the announcements of another broker than before, or of none."""
+        """Listen to the announcements that are published at ``endpoint``; empty: to none."""
+        if endpoint == self._announced_at:
+            return
+        self._announced_at = endpoint
         if self._announcements is not None:
             self._wakeup.ignore(descriptor_of(self._announcements))
             self._announcements.close()
