@@ -66,6 +66,7 @@ class PeerTable:
 
     def __init__(self, own_id: int) -> None:
         self._own_id = own_id
+        self._announced_s = -math.inf
         self._peers: dict[int, Peer] = {}
 
     def __len__(self) -> int:
@@ -79,6 +80,10 @@ class PeerTable:
 
     def announced(self, announcement: PeerAnnounce, now_s: float) -> list[int]:
         """Take in who is there; the ids of those that are stale now, and forgotten."""
+        if now_s - self._announced_s > PEER_STALE_S:
+            for unseen in self._peers.values():
+                unseen.seen_s = now_s
+        self._announced_s = now_s
         for entry in announcement.peers:
             if entry.worker_id == self._own_id or not entry.endpoint or len(entry.endpoint) > ENDPOINT_BYTES:
                 continue
