@@ -79,6 +79,7 @@ class StealAccept(msgspec.Struct, frozen=True, array_like=True, kw_only=True, ta
 
     Attributes:
         declined: leases that the thief cannot run; the victim takes them back, and offers it no such again.
+        returned: leases that it could run, but has no room for, or has already; the victim takes them back.
     """
 
     thief: int
@@ -86,6 +87,7 @@ class StealAccept(msgspec.Struct, frozen=True, array_like=True, kw_only=True, ta
     victim: int
     transfer: int
     declined: tuple[LeaseId, ...] = ()
+    returned: tuple[LeaseId, ...] = ()
 
 
 class StealNoted(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=int(MessageType.STEAL_NOTED)):

@@ -179,6 +179,7 @@ class WorkerCore:
             return []
         self._is_draining = True
         self._drain_ends_s = now_s + DRAIN_S
+        self._book.is_closed = True
         self.stealing.drain()
         effects: list[WorkerEffect] = []
         for held in self._book.held.values():

@@ -25,6 +25,7 @@ class LeaseBook:
         held: every lease that is not GONE.
         given: those of them that are GIVEN.
         running: slots that are taken.
+        is_closed: nothing is started any more; what waits is to be given back.
     """
 
     def __init__(self, slots: int, limit: int) -> None:
@@ -33,6 +34,7 @@ class LeaseBook:
         self.held: dict[LeaseId, HeldLease] = {}
         self.given: dict[LeaseId, HeldLease] = {}
         self.running = 0
+        self.is_closed = False
         self._queue: list[_Place] = []
         self._ahead: deque[LeaseId] = deque()
         self._arrivals = 0
@@ -89,6 +91,8 @@ class LeaseBook:
     def start_next(self) -> list[WorkerEffect]:
         """Fill the slots, first with what is prepared; then prepare as many more as there are slots."""
         effects: list[WorkerEffect] = []
+        if self.is_closed:
+            return effects
         while self.running < self.slots and (self._ahead or self._queue):
             held = self.held[self._ahead.popleft() if self._ahead else self._queue.pop(0)[3]]
             self.apply(held, LeaseEvent.START)

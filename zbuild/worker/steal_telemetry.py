@@ -42,14 +42,17 @@ class StealTelemetry:
         self._counters[f"steal_attempts_{_name(strategy)}"] += 1
         self._of(peer).attempts += 1
 
-    def succeeded(self, peer: int, strategy: StealStrategy, actions: int, latency_s: float) -> None:
-        """It brought actions."""
+    def succeeded(self, peer: int, strategy: StealStrategy, latency_s: float) -> None:
+        """It was answered, with actions."""
         self._counters["steal_successes"] += 1
         self._counters[f"steal_successes_{_name(strategy)}"] += 1
-        self._counters["steal_actions"] += actions
         self._of(peer).successes += 1
-        self._of(peer).actions += actions
         self._answered(peer, latency_s)
+
+    def took(self, peer: int, actions: int) -> None:
+        """So many of what a peer gave are here now."""
+        self._counters["steal_actions"] += actions
+        self._of(peer).actions += actions
 
     def refused(self, peer: int, refusal: StealRefusal, latency_s: float) -> None:
         """It was answered, with nothing."""

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from zbuild.errors import BadInput
-from zbuild.limits import INPUT_MASK_ACTIONS, STEAL_CONFIRM_S, USUAL_SHARE
+from zbuild.limits import INPUT_MASK_ACTIONS, PROPERTY_QUERY_NAMES, STEAL_CONFIRM_S, USUAL_SHARE
 from zbuild.model.action import Priority, decode_header
 from zbuild.protocol.messages import Grant, Hello, LeaseId, StolenLease
 from zbuild.protocol.steal_messages import (
@@ -118,7 +118,7 @@ class Stealing:
             unknown = self._unknown(offer.response.grants)
             if unknown and now_s - offer.since_s < STEAL_CONFIRM_S / 2:
                 if offer.since_s == now_s:
-                    effects.append(Evaluate(tuple(unknown)))
+                    effects.append(Evaluate(tuple(unknown[:PROPERTY_QUERY_NAMES])))
                 self._offers.append(offer)
             else:
                 effects += self._take(offer, now_s)
@@ -209,28 +209,37 @@ class Stealing:
 
     def _take(self, offer: _Offer, now_s: float) -> list[WorkerEffect]:
         declined: list[LeaseId] = []
+        returned: list[LeaseId] = []
         for grant in offer.response.grants:
-            if not self._can_take(grant):
+            if not self._can_run(grant):
                 declined.append(grant.lease)
+                continue
+            if self._victim.is_draining or not self._book.room or self._book.has_action_of(grant.lease):
+                returned.append(grant.lease)
                 continue
             held = self._book.add(grant)
             held.peer_blobs = offer.response.blob_endpoint
             self.granted(grant)
             self._claims.append(StolenLease(grant.lease, grant.hops))
+        taken = len(offer.response.grants) - len(declined) - len(returned)
+        self._telemetry.took(offer.peer.worker_id, taken)
         if declined:
             self._telemetry.count("unfit", len(declined))
+        if returned:
+            self._telemetry.count("returned", len(returned))
+        if not taken:
+            self._thief.came_to_nothing(now_s)
         accept = StealAccept(
             thief=self._hello.worker_id,
             incarnation=self._hello.incarnation,
             victim=offer.peer.worker_id,
             transfer=offer.response.transfer,
             declined=tuple(declined),
+            returned=tuple(returned),
         )
         return [*self._thief.accept(offer.peer, accept, now_s), *self._book.start_next()]
 
-    def _can_take(self, grant: Grant) -> bool:
-        if self._victim.is_draining or not self._book.room or self._book.has_action_of(grant.lease):
-            return False
+    def _can_run(self, grant: Grant) -> bool:
         if grant.hops < 1 or not math.isfinite(grant.weight_s) or not math.isfinite(grant.expected_s):
             return False
         try:

@@ -122,7 +122,7 @@ class Thief:
         return [Ask(peer.endpoint, message)]
 
     def answered(self, endpoint: str, answer: StealAnswer, now_s: float) -> tuple[Peer | None, list[WorkerEffect]]:
-        """Take in an answer; the peer that gave it, or None if nothing was asked."""
+        """Take in an answer; the peer that gave it, or None if it was not asked for leases."""
         question = self._questions.pop(endpoint, None)
         if question is None:
             return None, []
@@ -137,7 +137,12 @@ class Thief:
         effects = self.accept(peer, accepts[0], now_s) if accepts else []
         if accepts[1:]:
             self._accepts[endpoint] = accepts[1:]
-        return peer, effects
+        return (peer if question.strategy is not None else None), effects
+
+    def came_to_nothing(self, now_s: float) -> None:
+        """Nothing of what was stolen could be taken. Asking at once would bring the same again."""
+        if self.state is ThiefState.WAITING:
+            self._wait_longer(now_s)
 
     def heard_of_work(self, now_s: float) -> None:
         """Somebody is said to have a queue: there is no reason to wait longer."""
@@ -154,13 +159,13 @@ class Thief:
                 self._telemetry.refused(peer.worker_id, response.refusal, latency_s)
                 self._fail(question, now_s)
             return
-        self._telemetry.succeeded(peer.worker_id, strategy, len(response.grants), latency_s)
+        self._telemetry.succeeded(peer.worker_id, strategy, latency_s)
         if question.is_late:
             self._telemetry.count("late")
             return
         self._switch.ended(is_success=True)
         self._apply(ThiefEvent.END)
-        self._failures, self._idle_s = 0, STEAL_IDLE_MIN_S
+        self._failures = 0
         self._due_s = now_s
 
     def _fail(self, question: _Question, now_s: float) -> None:

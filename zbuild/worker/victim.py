@@ -82,13 +82,15 @@ class Victim:
         """The thief has the leases of a transfer, but for those that it declines."""
         if accept.victim != self._hello.worker_id:
             return []
-        declined = set(accept.declined)
+        declined, returned = set(accept.declined), set(accept.returned)
         for held in list(self._book.given.values()):
             if held.transfer != accept.transfer or held.thief != accept.thief:
                 continue
             if held.grant.lease in declined:
                 self._remember_unfit((accept.thief, accept.incarnation), held.grant)
                 self._telemetry.count("declined")
+                self._book.retake(held)
+            elif held.grant.lease in returned:
                 self._book.retake(held)
             else:
                 held.retake_s = math.inf

@@ -205,7 +205,10 @@ EXAMPLES: list[tuple[Encodable, list[object]]] = [
         ),
         [5, 3, 1, 7, [_GRANT], 0, 2, 0.5, 1.5, "tcp://10.0.0.3:9101"],
     ),
-    (StealAccept(thief=1, incarnation=2, victim=3, transfer=7, declined=(LEASE,)), [31, 1, 2, 3, 7, [_LEASE]]),
+    (
+        StealAccept(thief=1, incarnation=2, victim=3, transfer=7, declined=(LEASE,), returned=(LEASE,)),
+        [31, 1, 2, 3, 7, [_LEASE], [_LEASE]],
+    ),
     (StealNoted(victim=3), [32, 3]),
     (
         PeerAnnounce(epoch=9, peers=(PeerEntry(3, "tcp://10.0.0.3:9100", 2, 0.5),)),
