@@ -62,6 +62,22 @@ def test_dispatch_runs_every_action_and_says_that_dask_was_left_out(workspace: W
     assert [aim["met"] for aim in report["aims"] if "dask" in aim["aim"]] == [False]
 
 
+@pytest.mark.timeout(180)
+def test_steal_measures_both_sides_of_every_size_and_each_strategy(workspace: Workspace) -> None:
+    report = bench(workspace, "steal", "--rounds", "1", "--seconds", "1", "--echoes", "5", "--actions", "24")
+    rows = report["tables"]["steals and echoes of the same sizes"]
+    measured = {(row["what"], row["transport"], row["actions"] > 1) for row in rows}
+    kinds = ("steal", "native echo", "green echo", "zmq.green echo")
+    assert measured == {(kind, transport, many) for kind in kinds for transport in ("ipc", "tcp") for many in (0, 1)}
+    assert all(row["p50_us"] > 0 for row in rows)
+    skewed = {
+        row["strategy"]: row for title, rows in report["tables"].items() if "given to one" in title for row in rows
+    }
+    strategies = {"random", "least-loaded", "most-loaded", "power-of-two", "adaptive"}
+    assert set(skewed) == {"no stealing", *strategies}
+    assert skewed["no stealing"]["stolen"] == 0
+
+
 @pytest.mark.needs("bubblewrap", "ninja", "cmake", "gcc")
 @pytest.mark.timeout(120)
 def test_startup_takes_every_process_apart(workspace: Workspace) -> None:
