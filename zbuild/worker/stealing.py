@@ -70,8 +70,9 @@ class Stealing:
         self._victim = Victim(hello, book, settings, self._telemetry, lambda: self.usual_s, blob_endpoint)
         self._offers: list[_Offer] = []
         self._claims: list[StolenLease] = []
-        self._recent: deque[Grant] = deque(maxlen=INPUT_MASK_ACTIONS)
-        self._recent_mask = b""
+        self._unread: deque[Grant] = deque(maxlen=INPUT_MASK_ACTIONS)
+        self._masks: deque[int] = deque(maxlen=INPUT_MASK_ACTIONS)
+        self._inputs = b""
         self.usual_s = 0.0
 
     @property
@@ -142,6 +143,8 @@ class Stealing:
             and self._book.room > 0
             and not self._offers
         )
+        if is_idle:
+            self._read_inputs()
         more, victim = self._thief.tick(now_s, is_idle=is_idle, is_blind=is_blind)
         effects += more
         if victim is not None:
@@ -162,8 +165,7 @@ class Stealing:
 
     def granted(self, grant: Grant) -> None:
         """A lease has come, from whomever: its inputs will be here."""
-        self._recent.append(grant)
-        self._recent_mask = b""
+        self._unread.append(grant)
 
     def ran(self, run_s: float) -> None:
         """A command has run for so long."""
@@ -187,16 +189,19 @@ class Stealing:
             victim=victim.worker_id,
             min_priority=int(Priority.LOW),
             room=self._book.room,
-            inputs=self._inputs(),
+            inputs=self._inputs,
         )
 
-    def _inputs(self) -> bytes:
-        if not self._recent_mask and self._recent:
-            mask = 0
-            for grant in self._recent:
-                mask |= mask_of_action(grant.body)
-            self._recent_mask = encode_mask(mask)
-        return self._recent_mask
+    def _read_inputs(self) -> None:
+        """Each action is decoded once, in the pause before an attempt: an attempt is not to wait for it."""
+        if not self._unread:
+            return
+        while self._unread:
+            self._masks.append(mask_of_action(self._unread.popleft().body))
+        mask = 0
+        for each in self._masks:
+            mask |= each
+        self._inputs = encode_mask(mask)
 
     def _unknown(self, grants: tuple[Grant, ...]) -> list[str]:
         names: dict[str, None] = {}
