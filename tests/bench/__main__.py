@@ -15,6 +15,7 @@ BENCHMARKS = {
     "sandbox": "a plain spawn, cold bubblewrap and a warm sandbox; staging; what 10,000 actions leave",
     "action": "where the time and CPU of one remote action go",
     "broker_scale": "what the broker costs per action, from 10 to 3,000 workers",
+    "scaling": "1 to 100 real workers on one machine, and what the farm costs then",
     "steal": "a steal beside a bare echo; a skewed build with and without stealing",
     "header_search": "the include scan against the compiler's -M",
 }

@@ -11,6 +11,7 @@ from statistics import median
 
 from tests.bench.echo import FLAVOURS, GREEN
 from tests.bench.report import Aim, Report, Row
+from tests.bench.waiting_action import INPUT_COUNT
 from tests.bench.waiting_farm import PREFETCH_S, WaitingFarm
 from tests.bench.waiting_workers import WorkerSpec
 from tests.bench.workspace import Workspace, module
@@ -20,9 +21,6 @@ VICTIM_SLOWNESS = 500.0
 """The victim's own actions last so long that its queue is there to be stolen."""
 
 ACTION_S = 0.001
-INPUT_COUNT = 60
-"""Headers of an ordinary C++ compile: its action takes 6 KB."""
-
 PAUSE_S = 0.01
 """Between echoes: about as long as a thief pauses, so that both sides have to be woken in both."""
 

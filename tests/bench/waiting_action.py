@@ -12,6 +12,9 @@ from zbuild.digest import of_bytes
 from zbuild.model.action import Action, ActionId, ActionResult, InputSpec, ResultStatus, decode_action
 from zbuild.model.capabilities import Capabilities
 
+INPUT_COUNT = 60
+"""Headers of an ordinary C++ compile: its action takes 5 KB."""
+
 
 def draw_waits(seed: int, count: int, shortest_s: float, longest_s: float, *, is_logarithmic: bool) -> list[float]:
     """``count`` waits in seconds, uniform between the two, or uniform in their logarithms."""

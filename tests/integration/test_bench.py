@@ -78,6 +78,19 @@ def test_steal_measures_both_sides_of_every_size_and_each_strategy(workspace: Wo
     assert skewed["no stealing"]["stolen"] == 0
 
 
+@pytest.mark.timeout(120)
+def test_scaling_compares_with_the_seed_and_weighs_the_largest_farm(workspace: Workspace) -> None:
+    words = ("--workers", "1", "10", "--actions", "3", "--waits", "0.05", "0.1", "--idle", "1")
+    report = bench(workspace, "scaling", *words)
+    rows = {row["workers"]: row for row in report["tables"]["3 actions of 0.05 to 0.1 s for each slot"]}
+    assert {workers: row["seed_speed_up"] for workers, row in rows.items()} == {1: None, 10: 8.5}
+    assert rows[10]["makespan_s"] >= rows[10]["ideal_s"]
+    messages = {row["socket"]: row for row in report["tables"]["messages of a worker of 10"]}
+    assert messages["DEALER in"]["bytes_per_worker"] > 3 * 4000
+    assert all(aim["measured"] > 0 for aim in report["aims"] if "idle" not in aim["aim"])
+    assert any(note.startswith("hermetic staging is off") for note in report["notes"])
+
+
 @pytest.mark.needs("bubblewrap", "ninja", "cmake", "gcc")
 @pytest.mark.timeout(120)
 def test_startup_takes_every_process_apart(workspace: Workspace) -> None:
