@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from random import Random
@@ -35,13 +36,16 @@ def waiting_action(number: int, salt: str, wait_s: float, input_count: int) -> A
         environment=(("LANG", "C.UTF-8"),),
         working_directory="/zb/src",
         writable_root="/zb/src",
-        inputs=tuple(
-            InputSpec(f"/zb/src/include/project/header{each:03}.h", of_bytes(str(each).encode()))
-            for each in range(input_count)
-        ),
+        inputs=_inputs(input_count),
         directories=(),
         outputs=(),
     )
+
+
+@functools.cache
+def _inputs(count: int) -> tuple[InputSpec, ...]:
+    numbers = range(count)
+    return tuple(InputSpec(f"/zb/src/include/project/header{each:03}.h", of_bytes(b"%d" % each)) for each in numbers)
 
 
 class WaitingAttempt:

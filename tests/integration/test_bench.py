@@ -91,6 +91,19 @@ def test_scaling_compares_with_the_seed_and_weighs_the_largest_farm(workspace: W
     assert any(note.startswith("hermetic staging is off") for note in report["notes"])
 
 
+@pytest.mark.timeout(120)
+def test_a_simulated_farm_accounts_for_the_time_of_its_broker() -> None:
+    command = module("tests.sim", "scale", "--workers", "20", "--actions", "3", "--json")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    (row,) = report["tables"]["60 actions of 0.5 to 2.0 s by 20 workers"]
+    assert row["makespan_s"] >= row["bound_s"]
+    assert 0 < row["broker_use_percent"] < 100
+    work = {row["work"]: row for row in report["tables"]["where the broker's time goes"]}
+    assert work["Complete in"]["times"] >= 60 / 256
+    assert {"Submit in", "Report in", "HeartBeat in", "Lease out", "Finished out", "tick"} <= set(work)
+
+
 @pytest.mark.needs("bubblewrap", "ninja", "cmake", "gcc")
 @pytest.mark.timeout(120)
 def test_startup_takes_every_process_apart(workspace: Workspace) -> None:

@@ -1,4 +1,7 @@
-"""Runs simulations: ``python -m tests.sim --seed 7 -v`` tells one story, ``--seeds 1000`` tries many."""
+"""Runs simulations: ``python -m tests.sim --seed 7 -v`` tells one story, ``--seeds 1000`` tries many.
+
+``python -m tests.sim scale --workers 1000`` measures a large farm instead, see scale.py.
+"""
 
 from __future__ import annotations
 
@@ -113,4 +116,8 @@ def _print_story(simulation: Simulation, about: bytes | None) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["scale"]:
+        from tests.sim import scale
+
+        sys.exit(scale.main(sys.argv[2:]))
     sys.exit(main())
