@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from chaos import report
-from chaos.gate import FULL_SEEDS, Gate
-from chaos.scenario import SCENARIOS, load
+from chaos.gate import FULL_SEEDS, Gate, longest_first
+from chaos.scenario import SCENARIOS, Scenario, load
 from tests.integration.tree import REPOSITORY, client_environment
 
 pytestmark = pytest.mark.needs("bubblewrap", "ninja")
@@ -52,6 +52,15 @@ def test_a_gate_without_time_runs_nothing_and_says_so() -> None:
     assert len(gate.not_run()) == len(SCENARIOS)
     seeds = ", ".join(str(seed) for seed in range(1, FULL_SEEDS + 1))
     assert gate.not_run()[0] == f"{next(iter(SCENARIOS))} seed {seeds}: not begun within -1 s"
+
+
+def test_what_takes_longest_begins_first() -> None:
+    """All have the same time limit; the longest began last but ten, and the others had to be waited for."""
+    new = Scenario("New", lambda _arena: None)
+    order = [scenario.name for scenario in longest_first([*load().values(), new])]
+
+    assert order[0] == "New", "nobody knows how long it takes"
+    assert order.index("FailpointsWorker") < order.index("RealProject") < order.index("Drain")
 
 
 def test_the_table_counts_what_was_not_run() -> None:
