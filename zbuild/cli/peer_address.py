@@ -37,6 +37,7 @@ def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[list[str]]:
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+            with contextlib.suppress(OSError):
                 os.rmdir(directory)
     else:
         host = config.listen_host or _address_towards(broker)

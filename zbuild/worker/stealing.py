@@ -227,13 +227,14 @@ class Stealing:
             self.granted(grant)
             self._claims.append(StolenLease(grant.lease, grant.hops))
         taken = len(offer.response.grants) - len(declined) - len(returned)
-        self._telemetry.took(offer.peer.worker_id, taken)
+        if taken:
+            self._telemetry.took(offer.peer.worker_id, taken)
+        else:
+            self._thief.came_to_nothing(now_s)
         if declined:
             self._telemetry.count("unfit", len(declined))
         if returned:
             self._telemetry.count("returned", len(returned))
-        if not taken:
-            self._thief.came_to_nothing(now_s)
         accept = StealAccept(
             thief=self._hello.worker_id,
             incarnation=self._hello.incarnation,
