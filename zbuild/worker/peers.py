@@ -58,7 +58,7 @@ class Peer:
 
 
 class PeerTable:
-    """Everybody but ourselves, MAX_PEERS at the most.
+    """Everybody but ourselves, MAX_PEERS at the most. Those with a queue, the few that metrics name, are kept apart.
 
     Peers are judged stale by the announcements that left them out, not by the clock: without a broker nobody is
     announced, and everybody is still there.
@@ -68,6 +68,7 @@ class PeerTable:
         self._own_id = own_id
         self._announced_s = -math.inf
         self._peers: dict[int, Peer] = {}
+        self._with_queue: dict[int, Peer] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -93,25 +94,28 @@ class PeerTable:
                     continue
                 peer = self._peers[entry.worker_id] = Peer(entry.worker_id, entry.endpoint, now_s)
             peer.seen_s = now_s
-            _learn(peer, entry.queue_depth, entry.load_factor)
+            self._learn(peer, entry.queue_depth, entry.load_factor)
         stale = [peer.worker_id for peer in self._peers.values() if now_s - peer.seen_s > PEER_STALE_S]
         for worker_id in stale:
             del self._peers[worker_id]
+            self._with_queue.pop(worker_id, None)
         return stale
 
     def measured(self, metrics: PeerMetrics) -> None:
         """Take in the longest queues. Whoever is not among them has none."""
         named = {load.worker_id: load for load in metrics.loads}
-        for peer in self._peers.values():
-            load = named.get(peer.worker_id)
-            if load is not None:
-                _learn(peer, load.queue_depth, load.load_factor)
-            elif peer.load.queue_depth:
+        for worker_id, peer in list(self._with_queue.items()):
+            if worker_id not in named:
                 peer.load = Load(0, peer.load.load_factor)
+                del self._with_queue[worker_id]
+        for worker_id, load in named.items():
+            known = self._peers.get(worker_id)
+            if known is not None:
+                self._learn(known, load.queue_depth, load.load_factor)
 
     def responded(self, peer: Peer, response: StealResponse, now_s: float) -> None:
         """Take in what a victim says of itself."""
-        _learn(peer, response.queue_depth, response.load_factor)
+        self._learn(peer, response.queue_depth, response.load_factor)
         if 0.0 <= response.backlog_s < math.inf:
             peer.backlog_ends_s = now_s + response.backlog_s
 
@@ -119,10 +123,15 @@ class PeerTable:
         """Whom it makes sense to ask; with ``is_blind`` everybody who answers as a rule."""
         if is_blind:
             return [peer for peer in self._peers.values() if now_s >= peer.quiet_until_s]
-        return [peer for peer in self._peers.values() if peer.is_worth_asking(now_s)]
+        return [peer for peer in self._with_queue.values() if peer.is_worth_asking(now_s)]
 
-
-def _learn(peer: Peer, queue_depth: int, load_factor: float) -> None:
-    factor = load_factor if 0.0 <= load_factor <= 1.0 else 1.0
-    peer.load = Load(max(0, queue_depth), factor)
-    peer.backlog_ends_s = math.inf
+    def _learn(self, peer: Peer, queue_depth: int, load_factor: float) -> None:
+        factor = load_factor if 0.0 <= load_factor <= 1.0 else 1.0
+        peer.load = Load(max(0, queue_depth), factor)
+        peer.backlog_ends_s = math.inf
+        if self._peers.get(peer.worker_id) is not peer:
+            return  # it was forgotten while its answer was on the way
+        if queue_depth > 0:
+            self._with_queue[peer.worker_id] = peer
+        else:
+            self._with_queue.pop(peer.worker_id, None)
