@@ -596,11 +596,15 @@ PEER_STALE_S = 30.0
 ANNOUNCE_INTERVAL_S = 10.0
 """How often the broker announces all workers: the seed's peerAnnounceInterval."""
 
-ANNOUNCE_SOON_S = 0.5
+ANNOUNCE_SOON_S = 0.1
 """How soon a worker that has come is announced: those that come together are announced together."""
 
 METRICS_INTERVAL_S = 0.5
 """How often the longest queues are published while there are any: a queue of compiles lasts some seconds."""
+
+METRICS_SOON_S = 0.1
+"""The same while some worker has a free slot: a queue of short actions lasts some tenths of a second. At 10 messages
+of 2 KB a second this is 20 KB/s for each worker, and 0.2 ms of the broker's time for 1,000."""
 
 METRICS_PEERS = 64
 """Queues that are published at once, the longest ones. With 25 B each they stay below ANNOUNCEMENT_BYTES."""

@@ -169,8 +169,6 @@ class BrokerCore:
         self._lifecycle.bring_back()
         if any(worker.load < 1.0 for worker in self.farm.registry.workers.values()):
             self._copy_stragglers(self.farm.actions.values())
-        for announcement in self._board.due(self.farm.registry.workers.values(), now_s):
-            self.farm.outbox.publish(announcement)
 
     def take_journal(self) -> list[JournalRecord]:
         """What has happened since the last call, to be written down before any effect is performed."""
@@ -187,6 +185,9 @@ class BrokerCore:
         while (assignment := self.farm.scheduler.next_assignment()) is not None:
             self._lifecycle.grant(*assignment)
         self._lifecycle.placement.settle(now_s)
+        if self._board.is_due(now_s):
+            for announcement in self._board.due(self.farm.registry.workers.values(), now_s):
+                self.farm.outbox.publish(announcement)
         return self.farm.outbox.drain()
 
     def _greet(self, peer: bytes, hello: Hello, now_s: float) -> None:

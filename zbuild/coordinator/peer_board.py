@@ -17,6 +17,7 @@ from zbuild.limits import (
     ENDPOINT_BYTES,
     METRICS_INTERVAL_S,
     METRICS_PEERS,
+    METRICS_SOON_S,
 )
 from zbuild.protocol.steal_messages import Announcement, PeerAnnounce, PeerEntry, PeerLoad, PeerMetrics
 
@@ -34,11 +35,16 @@ class PeerBoard:
         self._epoch = epoch
         self._announce_s = now_s + ANNOUNCE_INTERVAL_S
         self._metrics_s = now_s
+        self._look_s = now_s
         self._has_loads = False
 
     def worker_came(self, now_s: float) -> None:
         """Somebody is there whom the others do not know."""
         self._announce_s = min(self._announce_s, now_s + ANNOUNCE_SOON_S)
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether ``due`` has something to do."""
+        return now_s >= self._look_s or now_s >= self._announce_s
 
     def due(self, workers: Iterable[WorkerSession], now_s: float) -> list[Announcement]:
         """What is to be published now."""
@@ -47,9 +53,11 @@ class PeerBoard:
         if now_s >= self._announce_s:
             self._announce_s = now_s + ANNOUNCE_INTERVAL_S
             found += self._announcements(stealable)
-        if now_s >= self._metrics_s:
-            self._metrics_s = now_s + METRICS_INTERVAL_S
-            found += self._metrics(stealable)
+        if now_s >= self._look_s:
+            self._look_s = now_s + METRICS_SOON_S
+            if now_s >= self._metrics_s or any(worker.load < 1.0 for worker in stealable):
+                self._metrics_s = now_s + METRICS_INTERVAL_S
+                found += self._metrics(stealable)
         return found
 
     def _announcements(self, workers: list[WorkerSession]) -> Iterator[PeerAnnounce]:
