@@ -612,6 +612,12 @@ METRICS_PEERS = 64
 ANNOUNCEMENT_BYTES = 2 * KIB
 """One announcement: the seed's bound."""
 
+PEER_QUEUE_SHARE = 0.5
+"""How long a queue is thought to last for each action in it, as a share of what one takes here: two slots work it off.
+
+In simulated skewed builds attempts of the least-loaded strategy succeed at 75 % with it, at 71 with 1 and at 56
+without; makespans are the same within 3 %."""
+
 PEER_QUIET_MIN_S = 0.5
 """How long a peer is left alone that has not answered once; doubled with each further time."""
 

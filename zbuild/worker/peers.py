@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from zbuild.limits import (
     ENDPOINT_BYTES,
     MAX_PEERS,
+    PEER_QUEUE_SHARE,
     PEER_QUIET_MAX_S,
     PEER_QUIET_MIN_S,
     PEER_STALE_S,
@@ -22,7 +23,7 @@ class Peer:
 
     Attributes:
         load: as it was last told of.
-        backlog_ends_s: when its queue will be empty by its own estimate; infinite while it has told none.
+        backlog_ends_s: when its queue will be empty, by its own estimate or by ours; infinite while there is none.
         seen_s: when it was last announced, or has answered.
         round_trip_s: the moving average of its answers; 0.0 before the first.
         timeouts: questions in a row that it has not answered in time.
@@ -62,9 +63,13 @@ class PeerTable:
 
     Peers are judged stale by the announcements that left them out, not by the clock: without a broker nobody is
     announced, and everybody is still there.
+
+    Attributes:
+        usual_s: how long an action takes as a rule at this worker; 0.0 while none has run.
     """
 
     def __init__(self, own_id: int) -> None:
+        self.usual_s = 0.0
         self._own_id = own_id
         self._announced_s = -math.inf
         self._peers: dict[int, Peer] = {}
@@ -94,14 +99,14 @@ class PeerTable:
                     continue
                 peer = self._peers[entry.worker_id] = Peer(entry.worker_id, entry.endpoint, now_s)
             peer.seen_s = now_s
-            self._learn(peer, entry.queue_depth, entry.load_factor)
+            self._learn(peer, entry.queue_depth, entry.load_factor, now_s)
         stale = [peer.worker_id for peer in self._peers.values() if now_s - peer.seen_s > PEER_STALE_S]
         for worker_id in stale:
             del self._peers[worker_id]
             self._with_queue.pop(worker_id, None)
         return stale
 
-    def measured(self, metrics: PeerMetrics) -> None:
+    def measured(self, metrics: PeerMetrics, now_s: float) -> None:
         """Take in the longest queues. Whoever is not among them has none."""
         named = {load.worker_id: load for load in metrics.loads}
         for worker_id, peer in list(self._with_queue.items()):
@@ -111,11 +116,11 @@ class PeerTable:
         for worker_id, load in named.items():
             known = self._peers.get(worker_id)
             if known is not None:
-                self._learn(known, load.queue_depth, load.load_factor)
+                self._learn(known, load.queue_depth, load.load_factor, now_s)
 
     def responded(self, peer: Peer, response: StealResponse, now_s: float) -> None:
         """Take in what a victim says of itself."""
-        self._learn(peer, response.queue_depth, response.load_factor)
+        self._learn(peer, response.queue_depth, response.load_factor, now_s)
         if 0.0 <= response.backlog_s < math.inf:
             peer.backlog_ends_s = now_s + response.backlog_s
 
@@ -125,10 +130,12 @@ class PeerTable:
             return [peer for peer in self._peers.values() if now_s >= peer.quiet_until_s]
         return [peer for peer in self._with_queue.values() if peer.is_worth_asking(now_s)]
 
-    def _learn(self, peer: Peer, queue_depth: int, load_factor: float) -> None:
+    def _learn(self, peer: Peer, queue_depth: int, load_factor: float, now_s: float) -> None:
+        """Take in a load, and guess how long the queue lasts from what actions take here: asking later is in vain."""
         factor = load_factor if 0.0 <= load_factor <= 1.0 else 1.0
         peer.load = Load(max(0, queue_depth), factor)
-        peer.backlog_ends_s = math.inf
+        usual_s = self.usual_s * PEER_QUEUE_SHARE
+        peer.backlog_ends_s = now_s + queue_depth * usual_s if usual_s else math.inf
         if self._peers.get(peer.worker_id) is not peer:
             return  # it was forgotten while its answer was on the way
         if queue_depth > 0:

@@ -107,7 +107,7 @@ class Stealing:
             for stale in self.peers.announced(announcement, now_s):
                 self._telemetry.forget(stale)
         else:
-            self.peers.measured(announcement)
+            self.peers.measured(announcement, now_s)
         if self.peers.candidates(now_s, is_blind=False):
             self._thief.heard_of_work(now_s)
 
@@ -170,6 +170,7 @@ class Stealing:
     def ran(self, run_s: float) -> None:
         """A command has run for so long."""
         self.usual_s += (run_s - self.usual_s) * (USUAL_SHARE if self.usual_s else 1.0)
+        self.peers.usual_s = self.usual_s
 
     def take_claims(self) -> tuple[StolenLease, ...]:
         """What the broker has not been told of yet."""

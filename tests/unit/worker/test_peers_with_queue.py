@@ -17,6 +17,7 @@ def test_the_candidates_are_those_that_a_look_at_all_peers_finds() -> None:
     now_s = 0.0
     for _ in range(2000):
         now_s += random.uniform(0.0, 4.0)
+        table.usual_s = random.choice((0.0, 3.0))
         some = random.sample(range(1, 30), random.randint(0, 6))
         match random.choice(("announced", "measured", "responded", "timed out")):
             case "announced":
@@ -28,7 +29,7 @@ def test_the_candidates_are_those_that_a_look_at_all_peers_finds() -> None:
                 former += list(table)
             case "measured":
                 loads = [PeerLoad(each, random.randint(-1, 2), 2.0) for each in some]
-                table.measured(PeerMetrics(epoch=1, loads=tuple(loads)))
+                table.measured(PeerMetrics(epoch=1, loads=tuple(loads)), now_s)
             case "responded" if former:
                 # It may have been forgotten, or have come back elsewhere, since it was asked.
                 answer = StealResponse(
