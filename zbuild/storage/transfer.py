@@ -1,7 +1,7 @@
 """The peer's side of the blob channel: fetches and uploads under a credit window. No I/O of its own but the blobs'.
 
-A peer has at most TRANSFER_WINDOW requests in flight, each with at most one chunk's worth of
-data, so neither side ever buffers more than 8 MiB for the other. Small blobs share a request.
+A peer has at most TRANSFER_WINDOW requests in flight, each with at most one chunk's worth of data, so neither
+side ever buffers more than 8 MiB for the other. Small blobs share a request.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class _Request(msgspec.Struct, frozen=True):
 class Transfer:
     """All transfers of one peer. Feed ``receive``, send what ``outgoing`` yields, act on the events."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = TRANSFER_TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._next_request = 1
         self._in_flight: dict[int, _Request] = {}
         self._fetches: dict[Digest, _Fetch] = {}
@@ -211,29 +212,26 @@ class Transfer:
             case Missing() if request.question is not None:
                 return self._answered(message, request.question)
             case Parts() if isinstance(request.message, Get):
-                return self._received(message, request.fetches, data)
+                return self._received(message, request.message.parts, request.fetches, data)
             case Stored() if isinstance(request.message, Put):
                 return self._stored(message, request)
         raise ProtocolError(f"the store answered {type(request.message).__name__} with {type(message).__name__}")
 
     def expire(self, now_s: float) -> list[TransferEvent]:
-        """Fail what has waited for longer than TRANSFER_TIMEOUT_S, and tell of sources that could not be read."""
+        """Fail everything if a request waited longer than ``timeout_s``; tell of sources that could not be read."""
         events, self._failed = self._failed, []
-        if any(now_s - request.sent_s > TRANSFER_TIMEOUT_S for request in self._in_flight.values()):
-            events += self.reset(f"the store did not answer for {TRANSFER_TIMEOUT_S:g} s")
+        if any(now_s - request.sent_s > self._timeout_s for request in self._in_flight.values()):
+            events += self.reset(f"the store did not answer for {self._timeout_s:g} s")
         return events
 
     def next_deadline_s(self) -> float | None:
         """When ``expire`` is due; in the past when it has something to tell already."""
         if self._failed:
             return 0.0
-        return min((request.sent_s + TRANSFER_TIMEOUT_S for request in self._in_flight.values()), default=None)
+        return min((request.sent_s + self._timeout_s for request in self._in_flight.values()), default=None)
 
     def reset(self, reason: str) -> list[TransferEvent]:
-        """Fail everything, because the link to the store has failed.
-
-        A question is answered with all that it names: the store is not known to have any of it.
-        """
+        """Fail everything: the link to the store has failed. A question is answered with all that it names."""
         error = StoreFailed(reason)
         events, self._failed = self._failed, []
         events += [self._fail_fetch(fetch, error) for fetch in list(self._fetches.values())]
@@ -314,7 +312,9 @@ class Transfer:
         del self._questions[question.token]
         return [AbsentFound(question.token, tuple(question.absent))]
 
-    def _received(self, message: Parts, fetches: tuple[_Fetch, ...], data: list[bytes]) -> list[TransferEvent]:
+    def _received(
+        self, message: Parts, wanted: tuple[BlobPart, ...], fetches: tuple[_Fetch, ...], data: list[bytes]
+    ) -> list[TransferEvent]:
         events: list[TransferEvent] = []
         asked = {fetch.digest: fetch for fetch in fetches}
         for failure in message.failures:
@@ -323,7 +323,7 @@ class Transfer:
                 events.append(self._fail_fetch(fetch, _FETCH_ERRORS.get(failure.code, StoreFailed)(failure.message)))
         for part, chunk in zip(message.parts, data, strict=True):
             fetch = asked.pop(part.digest, None)
-            if fetch is None:
+            if fetch is None or part not in wanted:  # of a part that is too short nobody would ask for the rest
                 raise ProtocolError(f"the store sent a part of {part.digest.short} that was not asked for")
             if not fetch.is_over:
                 events.extend(self._append(fetch, part.offset, chunk))
