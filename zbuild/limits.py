@@ -102,6 +102,35 @@ TRANSFER_WINDOW = 8
 TRANSFER_TIMEOUT_S = 30.0
 """A request to the store that is unanswered for so long has failed: 8 MiB take 7 s at 10 Mbit/s."""
 
+PEER_BLOB_TIMEOUT_S = 2.0
+"""A request to another worker's blobs that is unanswered for so long is given up, and the farm's store is asked: a
+worker answers within 10 ms, and 8 MiB in 2 s are a third of 100 Mbit/s. A slower peer gains nothing over the store."""
+
+PEER_BLOB_BACK_OFF_S = 10.0
+"""A worker that did not answer, or broke the protocol, is not asked for blobs for so long: each time would cost the
+action that waits PEER_BLOB_TIMEOUT_S. A worker that restarts is back in 1 s, a lost one is known to be within 30 s."""
+
+PEER_BLOB_LINKS = 16
+"""Other workers that one worker fetches blobs from at once: a socket and three descriptors each. An action that would
+need one more gets its inputs from the farm's store; links that nobody waits for make room before."""
+
+PEER_BLOB_IDLE_S = 30.0
+"""A link to another worker's blobs that nothing was asked of for so long is closed: opening one takes 1 ms."""
+
+PEER_BLOB_REQUESTS = 4
+"""Requests for its blobs that a worker answers before it turns to its own leases again: at most 4 MiB read from the
+disk, 2 ms when they are in memory, or 4,096 stat calls, 12 ms."""
+
+PEER_BLOB_REQUEST_BYTES = 64 * KIB
+"""One frame of a request for a worker's blobs: FIND_MISSING_DIGESTS take 45 KB, and nothing is uploaded to it."""
+
+PEER_BLOB_MESSAGES = 2 * TRANSFER_WINDOW
+"""Messages in one direction of one link between two workers' blobs: a peer that keeps to its window has half as many,
+and one that asks and does not read holds at most 16 MiB of its victim's memory."""
+
+PEERS_BACKING_OFF = 1024
+"""Workers that are remembered as not answering: as many as a worker has peers."""
+
 UPLOADS_PER_PEER = 64
 """Blobs that one peer may be in the middle of uploading: it sends one after the other, so few are needed."""
 

@@ -45,10 +45,10 @@ def receive(socket: Socket) -> list[bytes] | None:
         return None
 
 
-def drain(socket: Socket) -> Iterator[list[bytes]]:
-    """The messages that have come, RECEIVE_BATCH at the most. Fewer than that: the socket would block."""
+def drain(socket: Socket, limit: int = RECEIVE_BATCH) -> Iterator[list[bytes]]:
+    """The messages that have come, ``limit`` at the most. Fewer than that: the socket would block."""
     # The exception at the end costs 6 us, the question 2. Mostly nothing has come.
-    for _ in range(RECEIVE_BATCH if has_input(socket) else 0):
+    for _ in range(limit if has_input(socket) else 0):
         try:
             yield socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:

@@ -31,15 +31,15 @@ class Router:
         poller.register(self.socket)
         poller.register(self._monitor)
 
-    def receive(self) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
-        """Messages that have come, and peers that have gone, which were still there when they sent them.
+    def receive(self, limit: int = RECEIVE_BATCH) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
+        """At most ``limit`` messages that have come, and peers that have gone, which were there when they sent them.
 
         A descriptor is reused by the next connection only after its event was queued. So events are looked at
         when no message is left, and a descriptor that is found with a new peer has an event for the old one.
         """
         messages: list[tuple[bytes, list[bytes]]] = []
         gone: list[bytes] = []
-        while len(messages) < RECEIVE_BATCH:
+        while len(messages) < limit:
             try:
                 first = self.socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:

@@ -13,6 +13,8 @@ from zbuild.limits import (
     BLOB_MESSAGE_BYTES,
     CONTROL_MESSAGE_BYTES,
     HEARTBEAT_BYTES,
+    PEER_BLOB_MESSAGES,
+    PEER_BLOB_REQUEST_BYTES,
     SOCKET_HANDSHAKE_MS,
     SOCKET_HEARTBEAT_MS,
     SOCKET_HIGH_WATER_MARK,
@@ -51,6 +53,25 @@ def blob_router(context: Context, endpoint: str) -> Socket:
 def blob_dealer(context: Context, endpoint: str) -> Socket:
     """A client's or worker's end of the blob channel, connecting."""
     return _connected(_socket(context, zmq.DEALER, BLOB_MESSAGE_BYTES), endpoint)
+
+
+def peer_blob_router(context: Context, endpoint: str) -> Socket:
+    """A worker's end of the blob channel to other workers, bound. They only ask: no frame carries a blob to it."""
+    socket = _socket(context, zmq.ROUTER, PEER_BLOB_REQUEST_BYTES, PEER_BLOB_MESSAGES)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return _bound(socket, endpoint)
+
+
+def peer_blob_dealer(context: Context, endpoint: str) -> Socket:
+    """The asking end of it, connecting. What it has not sent when it is closed is of no use to anybody.
+
+    Peers choose the endpoint: it must not lead to a socket of this process, such as a monitor's.
+    """
+    if not endpoint.startswith(("tcp://", "ipc://")):
+        raise FarmUnreachable(f"cannot connect to {endpoint}: neither tcp:// nor ipc://")
+    socket = _socket(context, zmq.DEALER, BLOB_MESSAGE_BYTES, PEER_BLOB_MESSAGES)
+    socket.setsockopt(zmq.LINGER, 0)
+    return _connected(socket, endpoint)
 
 
 def heartbeat_subscriber(context: Context, endpoint: str) -> Socket:
@@ -108,11 +129,11 @@ def peer_endpoint(advertised: str, broker: str) -> str:
     return f"tcp://{host}:{advertised.removeprefix(wildcard)}"
 
 
-def _socket(context: Context, kind: int, message_bytes: int) -> Socket:
+def _socket(context: Context, kind: int, message_bytes: int, high_water_mark: int = SOCKET_HIGH_WATER_MARK) -> Socket:
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, SOCKET_LINGER_MS)
-    socket.setsockopt(zmq.SNDHWM, SOCKET_HIGH_WATER_MARK)
-    socket.setsockopt(zmq.RCVHWM, SOCKET_HIGH_WATER_MARK)
+    socket.setsockopt(zmq.SNDHWM, high_water_mark)
+    socket.setsockopt(zmq.RCVHWM, high_water_mark)
     socket.setsockopt(zmq.MAXMSGSIZE, message_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, SOCKET_HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, SOCKET_HEARTBEAT_MS)
