@@ -47,7 +47,8 @@ class DirectSurroundings:
                 self._exited[exited.id] = exited
         return self._exited.pop(spawn_id)
 
-    def fetch(self, digests: list[Digest]) -> None:
+    def fetch(self, digests: list[Digest], peer: str = "") -> None:
+        del peer
         raise SystemExit(f"every input is here, and {len(digests)} are fetched")
 
     def upload(self, digests: Iterable[Digest]) -> None:

@@ -36,8 +36,8 @@ class StubAttempt:
 class StubExecutor:
     """Begins attempts that succeed at once."""
 
-    def begin(self, action_id: ActionId, body: bytes) -> StubAttempt:
-        del action_id, body
+    def begin(self, action_id: ActionId, body: bytes, peer_blobs: str = "") -> StubAttempt:
+        del action_id, body, peer_blobs
         return StubAttempt()
 
 
@@ -53,6 +53,7 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
     from zbuild.worker.agent import Agent
     from zbuild.worker.blob_link import BlobLink
     from zbuild.worker.machine_load import MachineLoad
+    from zbuild.worker.peer_blobs import PeerBlobs
     from zbuild.worker.platform import Platform
     from zbuild.worker.processes import Processes
     from zbuild.worker.steal_settings import StealSettings
@@ -69,11 +70,12 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
     )
     wakeup = Wakeup()
     blobs = BlobDirectory(cache_dir, is_durable=False)
+    blob_link = BlobLink(blobs, wakeup)
     Agent(
         hello,
         broker,
         StubExecutor(),
-        BlobLink(blobs, wakeup),
+        blob_link,
         Processes(spawner),
         Platform(Toolchain(None), wakeup, {}),
         MachineLoad(cache_dir),
@@ -83,6 +85,7 @@ def main(broker: str, cache_dir: str, slots: int) -> None:
         (),
         None,
         Log(sys.stderr.buffer, time.time, LogFormat.LOGFMT, Level.WARNING),
+        PeerBlobs(blobs, blob_link.arrivals, wakeup),
     ).serve()
 
 

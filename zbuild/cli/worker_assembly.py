@@ -38,6 +38,7 @@ from zbuild.worker.agent import Agent
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.execution import Slot, Workshop
 from zbuild.worker.machine_load import MachineLoad
+from zbuild.worker.peer_blobs import PeerBlobs
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
 from zbuild.worker.shared_blobs import SharedBlobs
@@ -87,7 +88,12 @@ def assemble(
     platform = Platform(toolchain, wakeup, fixed)
     processes = Processes(spawner)
     blob_link = BlobLink(blobs, wakeup)
-    surroundings = WorkerSurroundings(SharedBlobs(blobs) if blob_directory else blob_link, processes, platform)
+    peer_blobs = PeerBlobs(blobs, blob_link.arrivals, wakeup)
+    surroundings = (
+        WorkerSurroundings(SharedBlobs(blobs), processes, platform)
+        if blob_directory
+        else WorkerSurroundings(blob_link, processes, platform, peer_blobs)
+    )
     executor = Workshop(
         name,
         level,
@@ -126,6 +132,7 @@ def assemble(
         listen,
         lifeline,
         log,
+        peer_blobs,
     )
 
     def drain() -> None:

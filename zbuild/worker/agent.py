@@ -25,6 +25,7 @@ from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.core import WorkerCore
 from zbuild.worker.effects import Ask, Connect, Discard, Evaluate, HangUp, Kill, Prepare, Start, Stop, WorkerEffect
 from zbuild.worker.machine_load import MachineLoad
+from zbuild.worker.peer_blobs import PeerBlobs
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
 from zbuild.worker.steal_link import StealLink
@@ -50,8 +51,11 @@ class Attempt(Protocol):
 class Executor(Protocol):
     """What begins attempts."""
 
-    def begin(self, action_id: ActionId, body: bytes) -> Attempt:
-        """An attempt at the action of these bytes; its steps are called in a greenlet of its own."""
+    def begin(self, action_id: ActionId, body: bytes, peer_blobs: str = "") -> Attempt:
+        """An attempt at the action of these bytes; its steps are called in a greenlet of its own.
+
+        ``peer_blobs``: where a worker serves blobs that probably has its inputs; "" for none.
+        """
 
 
 class Agent:
@@ -64,6 +68,10 @@ class Agent:
         steals: how it steals.
         listen: endpoints to answer peers at, the first that is free; none: it takes no part in stealing.
         lifeline: a descriptor; when it becomes readable the worker ends at once, with all it runs.
+        blob_listen: where to serve this worker's blobs to its peers; "" for nowhere.
+
+    Raises:
+        FarmUnreachable: it cannot listen there.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class Agent:
         listen: Sequence[str],
         lifeline: int | None,
         log: Log,
+        peer_blobs: PeerBlobs,
+        blob_listen: str = "",
     ) -> None:
         self._context = new_context()
         self._steal_link = StealLink(self._context, wakeup, listen)
@@ -99,6 +109,8 @@ class Agent:
         self._lifeline = lifeline
         self._log = log
         self._control = control_dealer(self._context, broker)
+        self._peer_blobs = peer_blobs
+        self._peer_blobs.open(self._context, blob_listen, self._core.counters)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
         self._epoch = 0
@@ -114,6 +126,11 @@ class Agent:
         self._is_drain_requested = False
         self._is_stopping = False
         self._error: ZbuildError | None = None
+
+    @property
+    def peer_blob_endpoint(self) -> str:
+        """Where peers can fetch this worker's blobs; "" for nowhere."""
+        return self._peer_blobs.endpoint
 
     def request_drain(self) -> None:
         """Finish what runs, give back the rest, then end. The second request ends at once."""
@@ -164,10 +181,11 @@ class Agent:
         self._perform(self._steal_link.serve(self._core))
         self._perform(self._core.tick(time.monotonic()))
         self._send_blobs(now_s)
+        self._peer_blobs.step(now_s)
         self._send_heartbeat(now_s)
         self._evict(now_s)
         if not (self._is_stopping or self._has_work()):
-            self._wakeup.wait(self._core.next_deadline_s() - now_s)
+            self._wakeup.wait(min(self._core.next_deadline_s(), self._peer_blobs.next_deadline_s()) - now_s)
         else:
             gevent.sleep(0)
 
@@ -180,6 +198,7 @@ class Agent:
             or has_input(self._control)
             or self._steal_link.has_input()
             or (self._blobs is not None and has_input(self._blobs))
+            or self._peer_blobs.has_work()
         )
 
     def _receive_control(self, now_s: float) -> None:
@@ -346,6 +365,7 @@ class Agent:
     def _close(self) -> None:
         self._disconnect()
         self._steal_link.close()
+        self._peer_blobs.close()
         self._wakeup.close()
         self._control.close()
         self._context.term()

@@ -51,8 +51,11 @@ T = TypeVar("T")
 class Surroundings(Protocol):
     """What an execution needs of the process that it is in. Each call waits."""
 
-    def fetch(self, digests: list[Digest]) -> None:
-        """Bring blobs into the worker's directory; raises BlobMissing or StoreFailed."""
+    def fetch(self, digests: list[Digest], peer: str = "") -> None:
+        """Bring blobs into the worker's directory; raises BlobMissing or StoreFailed.
+
+        ``peer``: where a worker serves blobs that probably has them; "" for none.
+        """
 
     def upload(self, digests: Iterable[Digest]) -> None:
         """Bring blobs of the worker's directory into the store; raises StoreFailed."""
@@ -124,9 +127,9 @@ class Workshop:
         self.ceiling = ceiling
         self.standing = standing
 
-    def begin(self, action_id: ActionId, body: bytes) -> Execution:
-        """An attempt at the action of these bytes."""
-        return Execution(self, action_id, body)
+    def begin(self, action_id: ActionId, body: bytes, peer_blobs: str = "") -> Execution:
+        """An attempt at the action of these bytes, whose inputs the worker that serves at ``peer_blobs`` may have."""
+        return Execution(self, action_id, body, peer_blobs)
 
 
 class Execution:
@@ -136,10 +139,11 @@ class Execution:
     greenlet that died of it would leave its lease held, and its slot taken, for ever.
     """
 
-    def __init__(self, workshop: Workshop, action_id: ActionId, body: bytes) -> None:
+    def __init__(self, workshop: Workshop, action_id: ActionId, body: bytes, peer_blobs: str = "") -> None:
         self._workshop = workshop
         self._action_id = action_id
         self._body = body
+        self._peer_blobs = peer_blobs
         self._slot: Slot | None = None
         self._action: Action | None = None
         self._plan: StagePlan | None = None
@@ -242,7 +246,7 @@ class Execution:
                 if isinstance(error, BlobMissing) and not absent:
                     raise
                 began_s = time.monotonic()
-                self._workshop.surroundings.fetch(absent)
+                self._workshop.surroundings.fetch(absent, self._peer_blobs)
                 self._fetch_s += time.monotonic() - began_s
         return _staged(action, stage)
 

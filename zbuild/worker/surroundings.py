@@ -21,15 +21,32 @@ class BlobAccess(Protocol):
         """Have blobs of the worker's directory in the store; raises StoreFailed."""
 
 
-class WorkerSurroundings:
-    """The Surroundings of executor.py, put together from the worker's parts. Each call may wait."""
+class PeerAccess(Protocol):
+    """A way to the blobs of other workers."""
 
-    def __init__(self, blobs: BlobAccess, processes: Processes, platform: Platform) -> None:
+    def fetch(self, endpoint: str, digests: Iterable[Digest]) -> list[Digest]:
+        """Have blobs in the worker's directory; those that could not be had. Waits, and raises nothing."""
+
+
+class WorkerSurroundings:
+    """The Surroundings of execution.py, put together from the worker's parts. Each call may wait.
+
+    Args:
+        peers: None when every blob of the farm is at hand in ``blobs``.
+    """
+
+    def __init__(
+        self, blobs: BlobAccess, processes: Processes, platform: Platform, peers: PeerAccess | None = None
+    ) -> None:
         self._blobs = blobs
+        self._peers = peers
         self._processes = processes
         self._platform = platform
 
-    def fetch(self, digests: Iterable[Digest]) -> None:
+    def fetch(self, digests: Iterable[Digest], peer: str = "") -> None:
+        """From the worker whose blobs are served at ``peer`` what it has, and the rest from the farm's store."""
+        if peer and self._peers is not None:
+            digests = self._peers.fetch(peer, digests)
         self._blobs.fetch(digests)
 
     def upload(self, digests: Iterable[Digest]) -> None:

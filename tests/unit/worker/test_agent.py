@@ -13,6 +13,7 @@ import gevent
 import gevent.event
 import pytest
 
+from tests.unit.worker.scripted_peer import Thief
 from zbuild.digest import of_bytes
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.log import Log
@@ -46,6 +47,7 @@ from zbuild.transport.sockets import blob_router, bound_endpoint, control_router
 from zbuild.worker.agent import Agent
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.machine_load import MachineLoad
+from zbuild.worker.peer_blobs import PeerBlobs
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
 from zbuild.worker.steal_settings import StealSettings
@@ -117,8 +119,8 @@ class FakeExecutor:
         self.may_end = gevent.event.Event()
         self.started = 0
 
-    def begin(self, action_id: ActionId, body: bytes) -> FakeAttempt:
-        del action_id, body
+    def begin(self, action_id: ActionId, body: bytes, peer_blobs: str = "") -> FakeAttempt:
+        del action_id, body, peer_blobs
         return FakeAttempt(self)
 
 
@@ -163,6 +165,8 @@ class FakeFarm:
             (),
             lifeline,
             Log(self.log, time.time),
+            PeerBlobs(self.blobs, blob_link.arrivals, wakeup),
+            ANYWHERE,
         )
         self._other_end = lifeline
         self._serving = gevent.spawn(self.agent.serve)
@@ -270,6 +274,19 @@ def test_a_lease_is_fetched_for_run_and_reported(farm: FakeFarm) -> None:
 
     assert complete.outcomes == (Outcome(lease("a"), ActionResult(status=ResultStatus.SUCCESS)),)
     farm.until(lambda: farm.heartbeats >= 2, "two heartbeats")
+
+
+def test_it_serves_its_blobs_to_a_peer(farm: FakeFarm, tmp_path: Path) -> None:
+    farm.welcome()
+    digest = farm.blobs.put_bytes(b"an output")
+    context = new_context()
+    thief = Thief(tmp_path / "thief", context)
+    greenlet = thief.begin(farm.agent.peer_blob_endpoint, digest)
+    thief.until(greenlet.ready)
+    thief.peers.close()
+    context.term()
+    assert (greenlet.get(), thief.blobs.read(digest)) == ([], b"an output")
+    assert dict(farm.welcome(EPOCH + 1).counters)["peer_bytes_sent"] == len(b"an output")
 
 
 def test_one_slot_runs_one_lease_after_the_other(farm: FakeFarm) -> None:

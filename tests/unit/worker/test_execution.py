@@ -44,8 +44,10 @@ class Surroundings:
         self._error = error
         self._failing = failing
         self.held: list[int] = []
+        self.fetched_from = "nowhere"
 
-    def fetch(self, digests: list[Digest]) -> None:
+    def fetch(self, digests: list[Digest], peer: str = "") -> None:
+        self.fetched_from = peer
         self._fail("fetch")
 
     def upload(self, digests: Iterable[Digest]) -> None:
@@ -79,6 +81,7 @@ def begun(
     blobs: BlobDirectory,
     changes: dict[str, object] | None = None,
     ceiling: Capabilities = DEFAULT,
+    peer: str = "",
 ) -> tuple[Execution, Slots]:
     stage = Stage(str(directory / "stage"), blobs, reserved_paths=RESERVED_PATHS, shared_paths=SHARED_PATHS)
     slots = Slots(Slot(stage, str(directory / "stdout"), str(directory / "stderr")))
@@ -96,7 +99,8 @@ def begun(
         directories=(),
         outputs=(),
     )
-    return workshop.begin(*encode_action(msgspec.structs.replace(action, **(changes or {})))), slots
+    action = msgspec.structs.replace(action, **(changes or {}))
+    return workshop.begin(*encode_action(action), peer), slots
 
 
 def attempt(
@@ -209,6 +213,15 @@ def test_a_sandbox_that_is_not_needed_ends_before_its_stage_is_used_again(tmp_pa
     assert (surroundings.held, free_when_discarded, len(slots.free)) == ([], [0], 1)
 
 
+@pytest.mark.parametrize("peer", ["", "tcp://127.0.0.1:5"])
+def test_inputs_are_fetched_from_the_peer_that_is_named(tmp_path: Path, peer: str) -> None:
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    surroundings = Surroundings(BlobMissing("not in the store"), "fetch")
+    execution, _ = begun(tmp_path, surroundings, blobs, peer=peer)
+    execution.prepare()
+    assert surroundings.fetched_from == peer
+
+
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
     result, _ = attempt(tmp_path, Surroundings(BlobMissing("not in the store"), "fetch"), blobs)
@@ -221,9 +234,9 @@ def test_a_disk_that_cannot_be_asked_what_is_missing_does_not_hide_the_error(tmp
     class BreakingDisk(Surroundings):
         """The directory breaks while the blob is fetched."""
 
-        def fetch(self, digests: list[Digest]) -> None:
+        def fetch(self, digests: list[Digest], peer: str = "") -> None:
             (tmp_path / "blobs" / INPUT.hash.hex()[:2]).write_text("a file in the place of a directory")
-            super().fetch(digests)
+            super().fetch(digests, peer)
 
     result, _ = attempt(tmp_path, BreakingDisk(BlobMissing("not in the store"), "fetch"), blobs)
     assert (result.code, result.message) == (BlobMissing.code, "not in the store")
