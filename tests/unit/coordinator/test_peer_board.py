@@ -40,7 +40,8 @@ def session(worker_id: int, endpoint: str = "", queue: int = 0, slots: int = 1) 
         steal_endpoint=endpoint or f"tcp://10.0.0.1:{worker_id % 60_000}",
     )
     worker = WorkerSession(str(worker_id).encode(), hello, HealthRecords().of(worker_id), 30.0, 0.0)
-    worker.held = {bytes([number % 256, number // 256]) for number in range(queue + slots)} if queue else set()
+    for number in range(queue + slots if queue else 0):
+        worker.hold(number.to_bytes(32, "big"))
     return worker
 
 

@@ -144,7 +144,9 @@ def test_loads_that_cannot_be_are_taken_for_bad_ones(queue_depth: int, load_fact
 
 def test_whoever_is_not_among_the_longest_queues_has_none() -> None:
     peers = table(2, 3, 4)
-    peers.measured(PeerMetrics(epoch=EPOCH, loads=(PeerLoad(3, 4, 0.5), PeerLoad(OWN, 9, 1.0), PeerLoad(99, 9, 1.0))))
+    peers.measured(
+        PeerMetrics(epoch=EPOCH, loads=(PeerLoad(3, 4, 0.5), PeerLoad(OWN, 9, 1.0), PeerLoad(99, 9, 1.0))), 0.0
+    )
     assert [(peer.worker_id, peer.load.queue_depth) for peer in peers] == [(2, 0), (3, 4), (4, 0)]
     assert [peer.worker_id for peer in peers.candidates(0.0, is_blind=False)] == [3]
     assert len(peers.candidates(0.0, is_blind=True)) == 3
@@ -156,7 +158,7 @@ def test_a_queue_is_thought_to_last_as_long_as_its_worker_says() -> None:
     peers.responded(peer, StealResponse(victim=2, thief=OWN, queue_depth=4, backlog_s=2.0), 10.0)
     assert peer.is_worth_asking(11.9)
     assert not peer.is_worth_asking(12.0)
-    peers.measured(PeerMetrics(epoch=EPOCH, loads=(PeerLoad(2, 1, 0.5),)))
+    peers.measured(PeerMetrics(epoch=EPOCH, loads=(PeerLoad(2, 1, 0.5),)), 12.0)
     assert peer.is_worth_asking(12.0), "what the broker says is newer"
 
 
@@ -168,3 +170,22 @@ def test_a_backlog_that_cannot_be_is_not_known(backlog_s: float) -> None:
     assert peer.backlog_ends_s == math.inf
     peers.responded(peer, response(victim=2), 10.0)
     assert peer.backlog_ends_s == 70.0
+
+
+def test_a_queue_that_must_be_empty_by_now_is_not_asked_for() -> None:
+    """By what actions take here: the worker that has it does not tell."""
+    peers = PeerTable(OWN)
+    peers.usual_s = 0.1
+    peers.announced(announcement(2, queue_depth=4), 10.0)
+    assert peers.candidates(10.0, is_blind=False)
+    assert not peers.candidates(10.0 + 4 * 0.1 + 0.001, is_blind=False)
+    assert peers.candidates(20.0, is_blind=True)
+
+
+def test_one_that_is_forgotten_while_its_answer_is_on_the_way_stays_forgotten() -> None:
+    peers = table(2, 3)
+    peer = peer_of(peers, 2)
+    for step in range(1, 5):
+        peers.announced(announcement(3), step * ANNOUNCE_INTERVAL_S)
+    peers.responded(peer, response(victim=2), 41.0)
+    assert [each.worker_id for each in peers.candidates(41.0, is_blind=False)] == [3]
