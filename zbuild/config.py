@@ -31,6 +31,7 @@ ANNOUNCEMENT_PORT = 9002
 BLOB_PORT = 9003
 STEAL_PORT = 9100
 """Of a worker; the seed's."""
+PEER_BLOB_PORT = 9101
 BEACON_PORT = 9004
 """UDP, and apart from the four TCP ports so that a firewall rule can name it."""
 
@@ -186,6 +187,7 @@ class WorkerConfig(Config):
         listen_host: the address at which peers reach this worker; empty stands for the one that it has on its way to
             the broker.
         listen_port: where it answers them; another free one when this is taken.
+        listen_blob_port: where they fetch the inputs of what they have taken; likewise.
         network, write_home, write_tmp, read_paths, write_paths, max_cpu, max_memory_bytes, timeout_s: the ceiling,
             Capabilities that no action gets more than. Without max_memory_bytes an action gets nine tenths of the
             machine's memory.
@@ -210,6 +212,7 @@ class WorkerConfig(Config):
         "steal_threshold": Rule(minimum=0.01, maximum=1),
         "listen_host": _ANY,
         "listen_port": _PORT,
+        "listen_blob_port": _PORT,
         **dict.fromkeys(("network", "write_home", "write_tmp", "read_paths", "write_paths"), _ANY),
         "max_cpu": Rule(minimum=0, maximum=PROCESSORS),
         "max_memory_bytes": Rule(minimum=0),
@@ -232,6 +235,7 @@ class WorkerConfig(Config):
     steal_threshold: float = 0.5
     listen_host: str = ""
     listen_port: int = STEAL_PORT
+    listen_blob_port: int = PEER_BLOB_PORT
     network: bool = False
     write_home: bool = True
     write_tmp: bool = True

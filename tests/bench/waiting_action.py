@@ -76,6 +76,6 @@ class WaitingExecutor:
     def __init__(self, slowness: float = 1.0) -> None:
         self._slowness = slowness
 
-    def begin(self, action_id: ActionId, body: bytes) -> WaitingAttempt:
-        del action_id
+    def begin(self, action_id: ActionId, body: bytes, peer_blobs: str = "") -> WaitingAttempt:
+        del action_id, peer_blobs
         return WaitingAttempt(body, self._slowness)

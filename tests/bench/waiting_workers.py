@@ -35,6 +35,7 @@ from zbuild.transport.green import Wakeup
 from zbuild.worker.agent import Agent
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.machine_load import MachineLoad
+from zbuild.worker.peer_blobs import PeerBlobs
 from zbuild.worker.platform import Platform
 from zbuild.worker.processes import Processes
 from zbuild.worker.steal_settings import StealSettings
@@ -113,6 +114,7 @@ def _work(spec: WorkerSpec, broker: str, directory: Path, lifeline: int) -> None
     wakeup = Wakeup()
     cache = directory / f"cache-{spec.name}"
     blobs = BlobDirectory(str(cache), is_durable=False)
+    blob_link = BlobLink(blobs, wakeup)
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
         role=Role.WORKER,
@@ -127,7 +129,7 @@ def _work(spec: WorkerSpec, broker: str, directory: Path, lifeline: int) -> None
         hello,
         broker,
         WaitingExecutor(spec.slowness),
-        BlobLink(blobs, wakeup),
+        blob_link,
         Processes(spawner),
         Platform(Toolchain(None), wakeup, {}),
         MachineLoad(str(cache)),
@@ -137,6 +139,7 @@ def _work(spec: WorkerSpec, broker: str, directory: Path, lifeline: int) -> None
         (spec.listen,) if spec.listen else (),
         lifeline,
         Log(sys.stderr.buffer, time.time, LogFormat.LOGFMT, Level.WARNING),
+        PeerBlobs(blobs, blob_link.arrivals, wakeup),
     )
     if spec.sandbox != LEVEL:
         agent._core.stealing._hello = msgspec.structs.replace(hello, sandbox=LEVEL)

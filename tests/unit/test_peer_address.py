@@ -14,7 +14,7 @@ from zbuild.errors import BadInput
 
 def endpoints(broker: str, **settings: object) -> list[str]:
     with peer_endpoints(WorkerConfig.load(None, settings), broker) as found:
-        return found
+        return found.steals
 
 
 def test_a_worker_that_is_not_to_steal_is_reached_nowhere() -> None:
@@ -36,6 +36,13 @@ def test_an_address_and_a_port_can_be_given() -> None:
     assert endpoints("tcp://127.0.0.1:9000", listen_host="::1", listen_port=0) == ["tcp://[::1]:*"]
 
 
+def test_blobs_are_served_beside_it_unless_all_workers_share_them(tmp_path: Path) -> None:
+    with peer_endpoints(WorkerConfig(), "tcp://127.0.0.1:9000") as found:
+        assert found.blobs == ["tcp://127.0.0.1:9101", "tcp://127.0.0.1:*"]
+    with peer_endpoints(WorkerConfig(), f"ipc://{tmp_path}/control") as found:
+        assert found.blobs == []
+
+
 def test_a_host_of_the_broker_that_has_no_address_is_named() -> None:
     with pytest.raises(BadInput, match=r"broker\.invalid"):
         endpoints("tcp://broker.invalid:9000")
@@ -49,9 +56,9 @@ def test_a_host_of_its_own_that_has_no_address_is_named() -> None:
 def test_beside_a_broker_on_unix_sockets_it_has_a_socket_of_its_own(tmp_path: Path) -> None:
     broker = f"ipc://{tmp_path}/control"
     with peer_endpoints(WorkerConfig(), broker) as mine, peer_endpoints(WorkerConfig(), broker) as other:
-        assert os.path.dirname(mine[0]) == f"ipc://{tmp_path}"
-        assert mine != other, "two processes may have one worker id for a while"
-        assert len(os.path.basename(mine[0])) <= len("announcements"), "no longer than the broker's own"
+        assert os.path.dirname(mine.steals[0]) == f"ipc://{tmp_path}"
+        assert mine.steals != other.steals, "two processes may have one worker id for a while"
+        assert len(os.path.basename(mine.steals[0])) <= len("announcements"), "no longer than the broker's own"
 
 
 def test_its_socket_goes_with_it_and_so_does_a_directory_that_is_empty_then(tmp_path: Path) -> None:
@@ -59,7 +66,7 @@ def test_its_socket_goes_with_it_and_so_does_a_directory_that_is_empty_then(tmp_
     directory.mkdir()
     (directory / "control").touch()
     with peer_endpoints(WorkerConfig(), f"ipc://{directory}/control") as found:
-        Path(found[0].removeprefix("ipc://")).touch()
+        Path(found.steals[0].removeprefix("ipc://")).touch()
     assert os.listdir(directory) == ["control"]
     (directory / "control").unlink()
     with peer_endpoints(WorkerConfig(), f"ipc://{directory}/control"):

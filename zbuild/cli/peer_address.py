@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from zbuild.cli.farm_files import STEAL_SOCKET
 from zbuild.config import WorkerConfig
@@ -16,9 +17,21 @@ _DISCARD_PORT = 9
 """RFC 863. Connecting a UDP socket sends nothing: it only has the kernel choose the route and the own address."""
 
 
+class PeerEndpoints(NamedTuple):
+    """Endpoints to listen at, the first that is free; none where this worker takes no part.
+
+    Attributes:
+        steals: where peers ask for actions.
+        blobs: where they fetch the inputs of these. On Unix sockets all workers work in the store's own directory.
+    """
+
+    steals: list[str]
+    blobs: list[str]
+
+
 @contextlib.contextmanager
-def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[list[str]]:
-    """Endpoints to listen at, the first that is free; none if this worker takes no part in stealing.
+def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[PeerEndpoints]:
+    """Where this worker is to be reached.
 
     A worker of a broker on Unix sockets is reached the same way, in the same directory; its socket goes in the end. Its
     name is drawn, because libzmq takes over a path that is there already, and another process may have the same
@@ -28,12 +41,12 @@ def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[list[str]]:
         BadInput: the broker's host or ``listen_host`` has no address.
     """
     if not config.enable_work_stealing:
-        yield []
+        yield PeerEndpoints([], [])
     elif broker.startswith("ipc://"):
         directory = os.path.dirname(broker.removeprefix("ipc://"))
         path = os.path.join(directory, STEAL_SOCKET + secrets.token_hex(3))
         try:
-            yield [f"ipc://{path}"]
+            yield PeerEndpoints([f"ipc://{path}"], [])
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -43,8 +56,11 @@ def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[list[str]]:
         host = config.listen_host or _address_towards(broker)
         address = _address_of(host)
         bracketed = f"[{address}]" if ":" in address else address
-        ports = [str(config.listen_port)] if config.listen_port else []
-        yield [f"tcp://{bracketed}:{port}" for port in (*ports, "*")]
+        yield PeerEndpoints(_at(bracketed, config.listen_port), _at(bracketed, config.listen_blob_port))
+
+
+def _at(address: str, port: int) -> list[str]:
+    return [f"tcp://{address}:{each}" for each in (port, "*") if each]
 
 
 def _address_towards(broker: str) -> str:

@@ -34,10 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--strategy", metavar="NAME", help="whom to steal from (default: power-of-two)")
     parser.add_argument("--listen-host", metavar="ADDRESS", help="where other workers reach this one")
     parser.add_argument("--listen-port", type=int, metavar="PORT", help="the port for them (default: 9100)")
+    parser.add_argument("--listen-blob-port", type=int, metavar="PORT", help="where they fetch inputs (default: 9101)")
     add_capability_flags(parser, "ceiling: what an action gets at most")
     flags = parser.parse_args(arguments)
     keys = ["coordinator", "parallelism", "sandbox", "name", "cache_dir", "cache_bytes"]
-    keys += ["enable_work_stealing", "strategy", "listen_host", "listen_port"]
+    keys += ["enable_work_stealing", "strategy", "listen_host", "listen_port", "listen_blob_port"]
     try:
         overrides = {key: getattr(flags, key) for key in keys} | given_capabilities(flags)
         config = WorkerConfig.load(flags.config, overrides)

@@ -6,13 +6,13 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
 
 import gevent
 import gevent.queue
 import msgspec
 
 from zbuild.cli.farm_files import BLOBS
+from zbuild.cli.peer_address import PeerEndpoints
 from zbuild.config import WorkerConfig
 from zbuild.errors import BadInput
 from zbuild.inputs.toolchain import Toolchain
@@ -54,7 +54,7 @@ def assemble(
     blob_directory: str | None,
     spawner: Spawner,
     worker_id: int,
-    listen: Sequence[str],
+    listen: PeerEndpoints,
     lifeline: int | None,
     log: Log,
 ) -> Agent:
@@ -63,7 +63,7 @@ def assemble(
     Args:
         directory: where the worker keeps its stages, its fingerprints and, as a rule, its blobs.
         blob_directory: the store's own blobs, when the worker may work in them.
-        listen: endpoints to answer peers at, the first that is free; none: it takes no part in stealing.
+        listen: where peers are to reach it.
 
     Raises:
         SandboxUnavailable: the sandbox level of ``config`` is not to be had on this machine.
@@ -129,10 +129,11 @@ def assemble(
         None if blob_directory else IdleEviction(Evictor(blobs, config.cache_bytes, lambda _digest: False)),
         wakeup,
         steal_settings_of(config),
-        listen,
+        listen.steals,
         lifeline,
         log,
         peer_blobs,
+        listen.blobs,
     )
 
     def drain() -> None:

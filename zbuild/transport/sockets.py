@@ -5,6 +5,8 @@ Each option answers a failure that was observed; see the socket rules in ARCHITE
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import zmq
 
 from zbuild.errors import FarmUnreachable
@@ -113,6 +115,20 @@ def steal_request(context: Context, endpoint: str) -> Socket:
 def heartbeat_publisher(context: Context, endpoint: str) -> Socket:
     """A worker's end of the heartbeats, connecting."""
     return _connected(_socket(context, zmq.PUB, HEARTBEAT_BYTES), endpoint)
+
+
+def first_free(bind: Callable[[str], Socket], endpoints: Sequence[str]) -> Socket:
+    """The socket at the first of ``endpoints`` at which it can be bound.
+
+    Raises:
+        FarmUnreachable: none of them is free.
+    """
+    for endpoint in endpoints[:-1]:
+        try:
+            return bind(endpoint)
+        except FarmUnreachable:
+            continue
+    return bind(endpoints[-1])
 
 
 def bound_endpoint(socket: Socket) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Protocol
@@ -68,7 +69,7 @@ class Agent:
         steals: how it steals.
         listen: endpoints to answer peers at, the first that is free; none: it takes no part in stealing.
         lifeline: a descriptor; when it becomes readable the worker ends at once, with all it runs.
-        blob_listen: where to serve this worker's blobs to its peers; "" for nowhere.
+        blob_listen: endpoints to serve this worker's blobs to its peers at, the first that is free; none: nowhere.
 
     Raises:
         FarmUnreachable: it cannot listen there.
@@ -90,12 +91,15 @@ class Agent:
         lifeline: int | None,
         log: Log,
         peer_blobs: PeerBlobs,
-        blob_listen: str = "",
+        blob_listen: Sequence[str] = (),
     ) -> None:
         self._context = new_context()
-        self._steal_link = StealLink(self._context, wakeup, listen)
+        counters: Counter[str] = Counter()
+        self._peer_blobs = peer_blobs
+        self._peer_blobs.open(self._context, blob_listen, counters)
+        self._steal_link = StealLink(self._context, wakeup, listen, counters)
         hello = msgspec.structs.replace(hello, steal_endpoint=self._steal_link.endpoint)
-        self._core = WorkerCore(hello, steals, Random(), time.monotonic())
+        self._core = WorkerCore(hello, steals, Random(), time.monotonic(), peer_blobs.endpoint, counters)
         self._hello = hello
         self._broker = broker
         self._executor = executor
@@ -109,8 +113,6 @@ class Agent:
         self._lifeline = lifeline
         self._log = log
         self._control = control_dealer(self._context, broker)
-        self._peer_blobs = peer_blobs
-        self._peer_blobs.open(self._context, blob_listen, self._core.counters)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
         self._epoch = 0
@@ -126,11 +128,6 @@ class Agent:
         self._is_drain_requested = False
         self._is_stopping = False
         self._error: ZbuildError | None = None
-
-    @property
-    def peer_blob_endpoint(self) -> str:
-        """Where peers can fetch this worker's blobs; "" for nowhere."""
-        return self._peer_blobs.endpoint
 
     def request_drain(self) -> None:
         """Finish what runs, give back the rest, then end. The second request ends at once."""
@@ -280,9 +277,9 @@ class Agent:
                     if not try_send(self._control, [encode(effect.message)]):
                         self._core.counters["send_blocked"] += 1
                 case Prepare():
-                    self._prepared[effect.grant.lease] = gevent.spawn(self._prepare, effect.grant)
+                    self._prepared[effect.grant.lease] = gevent.spawn(self._prepare, effect.grant, effect.peer_blobs)
                 case Start():
-                    gevent.spawn(self._run, effect.grant, self._prepared.pop(effect.grant.lease, None))
+                    gevent.spawn(self._run, effect, self._prepared.pop(effect.grant.lease, None))
                 case Discard():
                     gevent.spawn(self._discard, self._prepared.pop(effect.lease))
                 case Kill():
@@ -301,8 +298,8 @@ class Agent:
                     self._error = effect.error
                     self._is_stopping = True
 
-    def _prepare(self, grant: Grant) -> Attempt:
-        attempt = self._executor.begin(grant.lease.action, grant.body)
+    def _prepare(self, grant: Grant, peer_blobs: str) -> Attempt:
+        attempt = self._executor.begin(grant.lease.action, grant.body, peer_blobs)
         attempt.prepare()
         return attempt
 
@@ -310,13 +307,13 @@ class Agent:
     def _discard(prepared: gevent.Greenlet[[], Attempt]) -> None:
         prepared.get().discard()
 
-    def _run(self, grant: Grant, prepared: gevent.Greenlet[[], Attempt] | None) -> None:
-        lease = grant.lease
+    def _run(self, start: Start, prepared: gevent.Greenlet[[], Attempt] | None) -> None:
+        lease = start.grant.lease
 
         def started(spawn_id: int) -> None:
             self._spawn_ids[lease] = spawn_id
 
-        attempt = self._prepare(grant) if prepared is None else prepared.get()
+        attempt = self._prepare(start.grant, start.peer_blobs) if prepared is None else prepared.get()
         began_s = time.monotonic()
         if lease not in self._killed:
             attempt.run(started)

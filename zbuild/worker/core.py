@@ -57,13 +57,20 @@ class WorkerCore:
 
     Args:
         chance: what steals are drawn from.
+        counters: of all parts of the worker; new ones if there are none.
         blob_endpoint: where the worker serves blobs to its peers; empty: nowhere.
     """
 
     def __init__(
-        self, hello: Hello, settings: StealSettings, chance: Chance, now_s: float, blob_endpoint: str = ""
+        self,
+        hello: Hello,
+        settings: StealSettings,
+        chance: Chance,
+        now_s: float,
+        blob_endpoint: str = "",
+        counters: Counter[str] | None = None,
     ) -> None:
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self.epoch = 0
         self._hello = hello
         self._platform = dict(hello.platform)

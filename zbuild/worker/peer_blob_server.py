@@ -10,29 +10,25 @@ from zbuild.limits import PEER_BLOB_REQUESTS
 from zbuild.protocol.blob_messages import Put, decode_to_store, encode_header
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.blob_reader import BlobReader
-from zbuild.transport.loop import Context, descriptor_of, has_input
+from zbuild.transport.loop import Socket, descriptor_of, has_input
 from zbuild.transport.router import Router
-from zbuild.transport.sockets import bound_endpoint, peer_blob_router
+from zbuild.transport.sockets import bound_endpoint
 
 
 class PeerBlobServer:
     """A bound ROUTER, owned and driven by the agent's greenlet.
 
     Args:
-        listen: where to bind, as ZeroMQ spells it: ``tcp://*:*``, ``ipc:///run/worker``.
         counters: of the worker. Here ``peer_bytes_sent``, ``peer_gets_failed``, ``peer_looks_failed``,
             ``peer_requests_refused`` (bytes that are no request, a Get of more than a chunk), ``peer_puts_refused``
             and ``peer_send_blocked``, ``peer_send_unreachable`` (replies that could not be sent).
 
     Attributes:
         endpoint: where it listens, with the port that the system chose.
-
-    Raises:
-        FarmUnreachable: it cannot listen there.
     """
 
-    def __init__(self, context: Context, listen: str, blobs: BlobDirectory, counters: Counter[str]) -> None:
-        self._router = Router(peer_blob_router(context, listen))
+    def __init__(self, socket: Socket, blobs: BlobDirectory, counters: Counter[str]) -> None:
+        self._router = Router(socket)
         self._own_counters: Counter[str] = Counter()
         self._reader = BlobReader(_Unverified(blobs), self._own_counters)
         self._counters = counters

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from zbuild.digest import Digest
 from zbuild.errors import BlobCorrupt, BlobMissing, FarmUnreachable, ProtocolError, ZbuildError
@@ -20,7 +21,7 @@ from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.transfer import Fetched, FetchFailed, Transfer, TransferEvent
 from zbuild.transport.green import Wakeup
 from zbuild.transport.loop import Context, Socket, descriptor_of, drain, has_input, try_send
-from zbuild.transport.sockets import peer_blob_dealer
+from zbuild.transport.sockets import first_free, peer_blob_dealer, peer_blob_router
 from zbuild.worker.arrivals import Arrivals
 from zbuild.worker.peer_blob_server import PeerBlobServer
 
@@ -81,10 +82,11 @@ class PeerBlobs:
                 absent.append(digest)
         return absent
 
-    def open(self, context: Context, listen: str, counters: Counter[str]) -> None:
-        """Begin to take orders, and to serve at ``listen`` unless that is empty.
+    def open(self, context: Context, listen: Sequence[str], counters: Counter[str]) -> None:
+        """Begin to take orders, and to serve at the first endpoint of ``listen`` that is free.
 
         Args:
+            listen: none: nothing is served.
             counters: of the worker; see PeerBlobServer for what is served. Of what is fetched: ``peer_blobs`` and
                 ``peer_blob_bytes`` that came, ``peer_blobs_missing`` that a peer lacked, ``peer_blobs_corrupt`` with
                 other bytes, ``peer_blobs_failed`` for other reasons, ``peer_blobs_not_asked`` because the peer had
@@ -92,11 +94,11 @@ class PeerBlobs:
                 that did not answer or broke the protocol.
 
         Raises:
-            FarmUnreachable: it cannot listen there.
+            FarmUnreachable: none of them is free.
         """
         self._counters = counters
         if listen:
-            self._server = PeerBlobServer(context, listen, self._blobs, counters)
+            self._server = PeerBlobServer(first_free(partial(peer_blob_router, context), listen), self._blobs, counters)
             self.endpoint = self._server.endpoint
             self._wakeup.watch(self._server.fileno())
         self._context = context

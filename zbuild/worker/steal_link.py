@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from zbuild.errors import FarmUnreachable, ProtocolError
@@ -13,7 +14,13 @@ from zbuild.protocol.codec import announcement, encode, to_thief, to_victim
 from zbuild.protocol.steal_messages import Announcement, StealAnswer, StealQuestion
 from zbuild.transport.green import Wakeup
 from zbuild.transport.loop import Context, Socket, descriptor_of, drain, has_input, receive, try_send
-from zbuild.transport.sockets import announcement_subscriber, bound_endpoint, steal_reply, steal_request
+from zbuild.transport.sockets import (
+    announcement_subscriber,
+    bound_endpoint,
+    first_free,
+    steal_reply,
+    steal_request,
+)
 from zbuild.worker.effects import Ask, WorkerEffect
 
 
@@ -35,6 +42,7 @@ class StealLink:
 
     Args:
         listen: endpoints to answer at, the first that is free; none: this worker neither steals nor is stolen from.
+        counters: the worker's.
 
     Attributes:
         endpoint: where it answers; empty: nowhere.
@@ -43,11 +51,11 @@ class StealLink:
         FarmUnreachable: none of them is free.
     """
 
-    def __init__(self, context: Context, wakeup: Wakeup, listen: Sequence[str]) -> None:
-        self.counters: Counter[str] = Counter()
+    def __init__(self, context: Context, wakeup: Wakeup, listen: Sequence[str], counters: Counter[str]) -> None:
+        self.counters = counters
         self._context = context
         self._wakeup = wakeup
-        self._replies = _bound(context, listen) if listen else None
+        self._replies = first_free(partial(steal_reply, context), listen) if listen else None
         self.endpoint = bound_endpoint(self._replies) if self._replies is not None else ""
         self._requests: dict[str, Socket] = {}
         self._asked: set[str] = set()
@@ -158,12 +166,3 @@ def _only(frames: list[bytes]) -> bytes:
     if len(frames) != 1:
         raise ProtocolError(f"a message of {len(frames)} frames, expected 1")
     return frames[0]
-
-
-def _bound(context: Context, listen: Sequence[str]) -> Socket:
-    for endpoint in listen[:-1]:
-        try:
-            return steal_reply(context, endpoint)
-        except FarmUnreachable:
-            continue
-    return steal_reply(context, listen[-1])

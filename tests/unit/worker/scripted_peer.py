@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gevent
@@ -79,7 +79,7 @@ class ScriptedPeer:
 class Thief:
     """A worker that fetches blobs. Its time is ``now_s``, which stands still unless a test moves it."""
 
-    def __init__(self, directory: Path, context: Context, listen: str = "") -> None:
+    def __init__(self, directory: Path, context: Context, listen: Sequence[str] = ()) -> None:
         self.blobs = BlobDirectory(directory, is_durable=False)
         wakeup = Wakeup()
         self.link = BlobLink(self.blobs, wakeup)

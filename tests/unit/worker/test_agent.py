@@ -139,6 +139,7 @@ class FakeFarm:
         self.blobs = BlobDirectory(directory, is_durable=False)
         blob_link = BlobLink(self.blobs, wakeup)
         self.executor = FakeExecutor(blob_link)
+        self.peer_blobs = PeerBlobs(self.blobs, blob_link.arrivals, wakeup)
         self.processes = FakeProcesses()
         self.lifeline, lifeline = os.pipe()[::-1]
         self.log = io.BytesIO()
@@ -165,8 +166,8 @@ class FakeFarm:
             (),
             lifeline,
             Log(self.log, time.time),
-            PeerBlobs(self.blobs, blob_link.arrivals, wakeup),
-            ANYWHERE,
+            self.peer_blobs,
+            [ANYWHERE],
         )
         self._other_end = lifeline
         self._serving = gevent.spawn(self.agent.serve)
@@ -281,7 +282,7 @@ def test_it_serves_its_blobs_to_a_peer(farm: FakeFarm, tmp_path: Path) -> None:
     digest = farm.blobs.put_bytes(b"an output")
     context = new_context()
     thief = Thief(tmp_path / "thief", context)
-    greenlet = thief.begin(farm.agent.peer_blob_endpoint, digest)
+    greenlet = thief.begin(farm.peer_blobs.endpoint, digest)
     thief.until(greenlet.ready)
     thief.peers.close()
     context.term()

@@ -151,7 +151,7 @@ def test_inputs_that_have_rotted_on_the_worker_are_fetched_anew_within_one_attem
     class Fetching(Surroundings):
         """A store that has all of them."""
 
-        def fetch(self, digests: list[Digest]) -> None:
+        def fetch(self, digests: list[Digest], peer: str = "") -> None:
             fetched.extend(digests)
             for digest in digests:
                 blobs.put_bytes(next(data for data in contents if of_bytes(data) == digest))
@@ -178,7 +178,7 @@ def test_a_disk_that_rots_whatever_is_fetched_costs_the_attempt(tmp_path: Path) 
     class Rotting(Surroundings):
         """What it fetches is rotten before it is staged."""
 
-        def fetch(self, digests: list[Digest]) -> None:
+        def fetch(self, digests: list[Digest], peer: str = "") -> None:
             nonlocal rounds
             rounds += 1
             BlobDirectory(tmp_path / "blobs", is_durable=False).put_bytes(b"input")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.polling import wait_until
+from tests.unit.worker.scripted_peer import Thief
 from zbuild.digest import HASH_BYTES, Digest, of_bytes
 from zbuild.errors import BlobMissing, FarmUnreachable
 from zbuild.limits import BLOB_CHUNK_BYTES, BLOB_MESSAGE_PARTS, FIND_MISSING_DIGESTS, PEER_BLOB_REQUESTS
@@ -26,7 +27,7 @@ from zbuild.protocol.blob_messages import (
 )
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.transport.loop import Context, Socket, has_input, new_context, try_send
-from zbuild.transport.sockets import blob_dealer, peer_blob_dealer
+from zbuild.transport.sockets import blob_dealer, peer_blob_dealer, peer_blob_router
 from zbuild.worker.peer_blob_server import PeerBlobServer
 
 ANYWHERE = "tcp://127.0.0.1:*"
@@ -49,7 +50,7 @@ class Served:
         self.blobs = BlobDirectory(directory, is_durable=False)
         self.blobs.put_bytes(DATA)
         self.counters: Counter[str] = Counter()
-        self.server = PeerBlobServer(context, ANYWHERE, self.blobs, self.counters)
+        self.server = PeerBlobServer(peer_blob_router(context, ANYWHERE), self.blobs, self.counters)
         self.peer: Socket = blob_dealer(context, self.server.endpoint)
 
     def ask(self, message: ToStore, *data: bytes) -> tuple[FromStore, list[bytes]]:
@@ -205,6 +206,12 @@ def test_a_peer_that_does_not_read_holds_bounded_memory(served: Served, context:
 
 
 def test_a_place_that_cannot_be_listened_on_is_named(context: Context, tmp_path: Path) -> None:
-    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    thief = Thief(tmp_path / "thief", context)
     with pytest.raises(FarmUnreachable, match="cannot listen on ipc:///nowhere/socket"):
-        PeerBlobServer(context, "ipc:///nowhere/socket", blobs, Counter())
+        thief.peers.open(context, ["ipc:///nowhere/socket"], Counter())
+
+
+def test_another_place_is_taken_when_the_first_is_not_free(served: Served, context: Context, tmp_path: Path) -> None:
+    other = Thief(tmp_path / "other", context, [served.server.endpoint, ANYWHERE])
+    assert other.peers.endpoint not in ("", served.server.endpoint)
+    other.peers.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -79,7 +80,7 @@ def wakeup() -> Iterator[Wakeup]:
 
 @pytest.fixture
 def link(context: Context, wakeup: Wakeup) -> Iterator[StealLink]:
-    made = StealLink(context, wakeup, [ANYWHERE])
+    made = StealLink(context, wakeup, [ANYWHERE], Counter())
     yield made
     made.close()
 
@@ -127,7 +128,7 @@ def asked_by(socket: Socket, data: list[bytes], link: StealLink, decider: Decide
 
 
 def test_two_links_talk(context: Context, wakeup: Wakeup, link: StealLink, decider: Decider) -> None:
-    thief, thieving = StealLink(context, wakeup, [ANYWHERE]), Decider()
+    thief, thieving = StealLink(context, wakeup, [ANYWHERE], Counter()), Decider()
     try:
         for number in range(1, 4):
             thief.ask(Ask(link.endpoint, request()))
@@ -324,15 +325,15 @@ def test_another_broker_is_listened_to_instead(context: Context, link: StealLink
 
 
 def test_the_first_endpoint_that_is_free_is_taken(context: Context, wakeup: Wakeup, link: StealLink) -> None:
-    second = StealLink(context, wakeup, [link.endpoint, ANYWHERE])
+    second = StealLink(context, wakeup, [link.endpoint, ANYWHERE], Counter())
     assert second.endpoint not in ("", link.endpoint)
     with pytest.raises(FarmUnreachable):
-        StealLink(context, wakeup, [link.endpoint])
+        StealLink(context, wakeup, [link.endpoint], Counter())
     second.close()
 
 
 def test_a_worker_that_is_to_keep_to_itself_listens_nowhere(context: Context, wakeup: Wakeup, decider: Decider) -> None:
-    alone = StealLink(context, wakeup, [])
+    alone = StealLink(context, wakeup, [], Counter())
     alone.subscribe(NOBODY)
     assert (alone.endpoint, alone.serve(decider), alone.has_input()) == ("", [], False)
     alone.close()
