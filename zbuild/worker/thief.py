@@ -199,6 +199,8 @@ class Thief:
 
     def _choose(self, now_s: float, *, is_blind: bool) -> Peer | None:
         found = self._peers.candidates(now_s, is_blind=is_blind)
+        # A single one in a queue is gone as a rule before anybody who heard of it can ask.
+        found = [peer for peer in found if peer.load.queue_depth > 1] or found
         by_id = {peer.worker_id: peer for peer in found if peer.endpoint not in self._questions}
         if not by_id:
             return None
