@@ -159,6 +159,8 @@ class Agent:
 
     def _step(self) -> None:
         now_s = time.monotonic()
+        # Peers first: a thief has an idle slot, and its time-out runs.
+        self._perform(self._steal_link.serve(self._core))
         self._receive_control(now_s)
         self._receive_blobs()
         self._receive_exits()
@@ -175,7 +177,6 @@ class Agent:
             self._perform(self._core.evaluated(news, now_s))
         if self._is_drain_requested:
             self._perform(self._core.drain(now_s))
-        self._perform(self._steal_link.serve(self._core))
         self._perform(self._core.tick(time.monotonic()))
         self._send_blobs(now_s)
         self._peer_blobs.step(now_s)
