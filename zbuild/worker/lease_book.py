@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Iterator
 
 from zbuild.protocol.messages import Grant, LeaseId
 from zbuild.worker.effects import Discard, Prepare, Start, WorkerEffect
@@ -38,6 +37,8 @@ class LeaseBook:
         self._queue: list[_Place] = []
         self._ahead: deque[LeaseId] = deque()
         self._arrivals = 0
+        self._expected_s = 0.0
+        self._unknown = 0
 
     @property
     def free_slots(self) -> int:
@@ -61,14 +62,7 @@ class LeaseBook:
 
     def backlog_s(self, usual_s: float) -> float:
         """How long the queue lasts if nobody takes from it. ``usual_s`` stands for durations that are not known."""
-        waiting = (self.held[lease].grant.expected_s for lease in self.waiting())
-        return sum(expected_s or usual_s for expected_s in waiting) / self.slots
-
-    def waiting(self) -> Iterator[LeaseId]:
-        """The queue in the order of running."""
-        yield from self._ahead
-        for place in self._queue:
-            yield place[3]
+        return max(0.0, self._expected_s + self._unknown * usual_s) / self.slots
 
     def unprepared(self, count: int) -> list[HeldLease]:
         """The first ``count`` leases of the queue for which nothing has been done yet."""
@@ -95,6 +89,7 @@ class LeaseBook:
             return effects
         while self.running < self.slots and (self._ahead or self._queue):
             held = self.held[self._ahead.popleft() if self._ahead else self._queue.pop(0)[3]]
+            self._count_waiting(held, -1)
             self.apply(held, LeaseEvent.START)
             held.has_slot = True
             held.is_prepared = False
@@ -115,6 +110,7 @@ class LeaseBook:
 
     def leave_queue(self, held: HeldLease) -> list[WorkerEffect]:
         """A QUEUED lease waits no longer, for whatever reason."""
+        self._count_waiting(held, -1)
         if not held.is_prepared:
             del self._queue[bisect.bisect_left(self._queue, held.place)]
             return []
@@ -146,3 +142,11 @@ class LeaseBook:
         self._arrivals += 1
         held.place = (-held.grant.priority, -held.grant.weight_s, self._arrivals, held.grant.lease)
         bisect.insort(self._queue, held.place)
+        self._count_waiting(held, 1)
+
+    def _count_waiting(self, held: HeldLease, by: int) -> None:
+        """Keep the backlog in step with the queue: a thief is not to wait until it is added up."""
+        if held.grant.expected_s:
+            self._expected_s += by * held.grant.expected_s
+        else:
+            self._unknown += by

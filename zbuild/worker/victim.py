@@ -14,6 +14,7 @@ from zbuild.limits import (
     STEAL_CONFIRM_S,
     STEAL_HOPS,
     STEAL_LONG_S,
+    STEAL_READS,
 )
 from zbuild.model.action import decode_header
 from zbuild.model.capabilities import Capabilities
@@ -55,6 +56,7 @@ class Victim:
         self._usual_s = usual_s
         self._blob_endpoint = blob_endpoint
         self._transfer = 0
+        self._is_asked = False
         self._unfit: dict[tuple[int, int], set[Requirements]] = {}
 
     def answer(self, request: StealRequest, now_s: float) -> tuple[StealResponse, list[WorkerEffect]]:
@@ -67,6 +69,7 @@ class Victim:
         if not chosen:
             return self._response(request, refusal=refusal), []
         self._transfer += 1
+        self._is_asked = True
         effects: list[WorkerEffect] = []
         grants: list[Grant] = []
         for held in chosen:
@@ -97,7 +100,11 @@ class Victim:
         return self._book.start_next()
 
     def tick(self, now_s: float) -> list[WorkerEffect]:
-        """Take back what no thief has accepted."""
+        """Take back what no thief has accepted. After a steal read the inputs of what the next one may choose from."""
+        if self._is_asked:
+            self._is_asked = False
+            for held in self._book.unprepared(STEAL_READS):
+                _mask(held)
         return self._retake([held for held in self._book.given.values() if now_s >= held.retake_s])
 
     def next_deadline_s(self) -> float:
