@@ -24,7 +24,7 @@ def book_with(*waiting: Grant, slots: int = 1) -> LeaseBook:
 
 
 def waiting(book: LeaseBook) -> list[LeaseId]:
-    return list(book.waiting())
+    return [held.grant.lease for held in [*book.prepared(), *book.unprepared(LIMIT)]]
 
 
 def test_the_queue_goes_by_priority_then_by_weight_then_by_arrival() -> None:
