@@ -14,7 +14,8 @@ from zbuild.errors import BlobMissing
 from zbuild.protocol.blob_messages import BlobFailure, FromStore, Get, Parts, decode_to_store, encode_header
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.transport.green import Wakeup
-from zbuild.transport.loop import Context, drain
+from zbuild.transport.loop import Context
+from zbuild.transport.router import Router
 from zbuild.transport.sockets import blob_router, bound_endpoint
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.peer_blobs import PeerBlobs
@@ -50,30 +51,31 @@ class ScriptedPeer:
     """A bound ROUTER that is no worker."""
 
     def __init__(self, context: Context, script: Script) -> None:
-        self._socket = blob_router(context, ANYWHERE)
-        self.endpoint = bound_endpoint(self._socket)
+        self._router = Router(blob_router(context, ANYWHERE))
+        self.endpoint = bound_endpoint(self._router.socket)
         self.script = script
         self.asked: list[Digest] = []
         self._last_peer = b""
 
     def pump(self) -> None:
-        """Answer what has come."""
-        for peer, *frames in drain(self._socket):
+        """Answer what has come. Whoever asked may have given up and gone."""
+        messages, _gone = self._router.receive()
+        for peer, frames in messages:
             get, _ = decode_to_store(frames)
             assert isinstance(get, Get)
             self.asked += [part.digest for part in get.parts]
             self._last_peer = peer
             answer = self.script(get)
             if answer is not None:
-                self._socket.send_multipart([peer, *answer])
+                self._router.send(peer, answer)
 
     def send_last(self, answer: list[bytes]) -> None:
         """Send an answer late, to whoever asked last."""
-        self._socket.send_multipart([self._last_peer, *answer])
+        assert self._router.send(self._last_peer, answer)
 
     def close(self) -> None:
-        if not self._socket.closed:
-            self._socket.close(0)
+        if not self._router.socket.closed:
+            self._router.close()
 
 
 class Thief:
