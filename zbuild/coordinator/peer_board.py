@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import (
     ANNOUNCE_INTERVAL_S,
+    ANNOUNCE_REST_S,
     ANNOUNCE_SOON_S,
     ANNOUNCEMENT_BYTES,
     ENDPOINT_BYTES,
@@ -34,13 +35,14 @@ class PeerBoard:
     def __init__(self, epoch: int, now_s: float) -> None:
         self._epoch = epoch
         self._announce_s = now_s + ANNOUNCE_INTERVAL_S
+        self._rests_until_s = now_s
         self._metrics_s = now_s
         self._look_s = now_s
         self._has_loads = False
 
     def worker_came(self, now_s: float) -> None:
         """Somebody is there whom the others do not know."""
-        self._announce_s = min(self._announce_s, now_s + ANNOUNCE_SOON_S)
+        self._announce_s = min(self._announce_s, max(now_s + ANNOUNCE_SOON_S, self._rests_until_s))
 
     def is_due(self, now_s: float) -> bool:
         """Whether ``due`` has something to do."""
@@ -52,6 +54,7 @@ class PeerBoard:
         stealable = [worker for worker in workers if worker.steal_endpoint]
         if now_s >= self._announce_s:
             self._announce_s = now_s + ANNOUNCE_INTERVAL_S
+            self._rests_until_s = now_s + len(stealable) * ANNOUNCE_REST_S
             found += self._announcements(stealable)
         if now_s >= self._look_s:
             self._look_s = now_s + METRICS_SOON_S
