@@ -45,6 +45,10 @@ Waiter = tuple[bytes, int]
 """(routing id of the client, its build number)."""
 
 
+ANOTHER = "another worker"
+"""Stands for the name of a worker that a journal names by its id only."""
+
+
 class Holding:
     """One lease of an action, and who holds it.
 
@@ -54,7 +58,7 @@ class Holding:
         grant_sequence: the sequence of the Lease message that carried the grant.
         since_s: when it was granted, or stolen.
         hops: how often it has gone from worker to worker.
-        stolen_from: the name of the worker that it was granted to, when that has it no more.
+        stolen_from: the name of the worker that it was granted to, when that has it no more; or ANOTHER.
     """
 
     __slots__ = ("grant_sequence", "hops", "incarnation", "lease", "peer", "since_s", "stolen_from", "worker_id")

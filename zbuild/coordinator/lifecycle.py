@@ -6,7 +6,7 @@ not fenced, and is written to the action cache at most once.
 
 from __future__ import annotations
 
-from zbuild.coordinator.action_record import ActionEvent, ActionRecord, ActionState, Holding, Waiter
+from zbuild.coordinator.action_record import ANOTHER, ActionEvent, ActionRecord, ActionState, Holding, Waiter
 from zbuild.coordinator.farm_state import FarmState
 from zbuild.coordinator.journal import Ended, Granted, Loss, Over
 from zbuild.coordinator.placement import Placement
@@ -144,6 +144,7 @@ class Lifecycle:
             moved = self._farm.recovery.moved(stolen, worker)
             if moved is not None:
                 self._farm.journal.append(moved)
+                self._farm.counters["leases_stolen"] += 1
             elif not self._farm.recovery.is_kept(lease, worker):
                 self._farm.outbox.revoke(worker.peer, lease)
             return
@@ -156,8 +157,8 @@ class Lifecycle:
             self._farm.outbox.revoke(worker.peer, lease)
             return
         victim = self._farm.registry.workers.get(holding.peer)
+        holding.stolen_from = holding.stolen_from or (victim.name if victim is not None else ANOTHER)
         if victim is not None:
-            holding.stolen_from = holding.stolen_from or victim.name
             victim.release(record.action)
             self._farm.outbox.revoke(holding.peer, lease)
         holding.peer, holding.worker_id, holding.incarnation = worker.peer, worker.worker_id, worker.incarnation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zbuild.coordinator.action_record import ActionRecord, Holding
+from zbuild.coordinator.action_record import ANOTHER, ActionRecord, Holding
 from zbuild.coordinator.journal import Granted, JournaledAction, JournalState, Over
 from zbuild.coordinator.registry import Registry, WorkerSession
 from zbuild.limits import RECOVERY_S
@@ -56,6 +56,7 @@ class Recovery:
         for attempt, granted in former.journaled.leases.items():
             holding = Holding(granted.lease, granted.worker_id, granted.incarnation, b"", now_s)
             holding.hops = granted.hops
+            holding.stolen_from = ANOTHER if granted.hops else ""
             record.holdings[attempt] = holding
             self._holders.setdefault(granted.worker_id, set()).add(record.action)
         if record.holdings:

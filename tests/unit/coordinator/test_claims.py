@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.coordinator.driver import CLIENT, EPOCH, Farm, action, answers, grants, messages, success
+from zbuild.coordinator.action_record import ANOTHER
 from zbuild.coordinator.journal import Granted, replay
 from zbuild.limits import RECOVERY_S
 from zbuild.model.action import ActionResult, ResultStatus
@@ -182,6 +183,7 @@ def test_a_claim_before_the_client_of_a_former_life_moves_the_journalled_lease()
     farm.add_worker(THIEF, worker_id=2)
     assert not messages(claim(farm, lease), Revoke)
     assert farm.core.journal_state().actions[lease.action].leases[1] == Granted(lease, 2, 2, 1)
+    assert farm.core.farm.counters["leases_stolen"] == 1
     assert revoked(claim(farm, lease, THIEF, 1), THIEF) == [], "it is still good"
     farm.add_worker(VICTIM, slots=1)
     assert revoked(farm.report(lease, sequence=0), VICTIM) == [lease]
@@ -201,7 +203,8 @@ def test_a_claim_after_the_client_of_a_former_life_moves_a_lease_whose_victim_is
     assert holder(farm, lease) == THIEF
     assert not farm.core.farm.recovery.unheld
     assert not grants(farm.tick(RECOVERY_S + 1))
-    assert answers(farm.complete(lease, success(), THIEF))
+    (finished,) = answers(farm.complete(lease, success(), THIEF))
+    assert finished.stolen_from == ANOTHER
 
 
 def test_a_stolen_result_before_the_client_of_a_former_life_waits_for_it() -> None:
@@ -228,7 +231,8 @@ def test_a_journalled_claim_outlives_the_broker() -> None:
     farm.join()
     farm.submit(A)
     assert not answers(farm.complete(lease, success(), VICTIM))
-    assert answers(farm.complete(lease, success(), THIEF))
+    (finished,) = answers(farm.complete(lease, success(), THIEF))
+    assert finished.stolen_from == ANOTHER, "the journal has no names"
 
 
 def test_a_former_lease_is_not_claimed_with_fewer_hops_either() -> None:
