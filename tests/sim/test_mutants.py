@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.steal_mutants import STEAL_MUTANTS
 from zbuild.testing.cluster import Simulation
 from zbuild.testing.violation import Violation
 
@@ -14,7 +15,7 @@ SEEDS = 500
 """Within so many seeds each of these is found; most are within ten."""
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS + STEAL_MUTANTS, ids=lambda mutant: mutant.plant.__name__)
 def test_a_planted_fault_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.plant(monkeypatch)
     for seed in range(SEEDS):

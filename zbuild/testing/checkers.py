@@ -24,6 +24,7 @@ from zbuild.protocol.messages import (
     ToBroker,
 )
 from zbuild.testing.broker_books import check_books
+from zbuild.testing.conservation import Conservation
 from zbuild.testing.journal import MemoryJournal
 from zbuild.testing.store import MemoryResults
 from zbuild.testing.violation import Violation
@@ -73,6 +74,7 @@ class Checker:
         self._claims: list[StolenLease] = []
         self._claimant = b""
         self._ran: dict[LeaseId, str] = {}
+        self._conservation = Conservation()
 
     def broker_started(self, core: BrokerCore, journal: MemoryJournal) -> None:
         """A broker begins a life, with what its journal says of the one before."""
@@ -161,8 +163,10 @@ class Checker:
                     self._departed_s[worker_id] = now_s
             self._sessions = sessions
 
-    def worker(self, name: str, core: WorkerCore, runs: int, slots: int) -> None:
+    def worker(self, name: str, peer: bytes, core: WorkerCore, runs: int, slots: int) -> None:
         """A worker runs no more than it has slots, and knows how many."""
+        if not self.has_faults:
+            self._conservation.check(name, peer, core.lease_states(), self._core)
         if runs > slots:
             raise Violation(f"{name} runs {runs} actions in {slots} slots")
         if core.active_actions != runs:

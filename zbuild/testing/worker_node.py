@@ -222,7 +222,7 @@ class WorkerNode:
                     self._end()
                     self._network.close(self.link, is_orderly=True, is_seen=True)
         if self.is_alive:
-            self._world.checker.worker(self.name, self.core, len(self.runs), self.slots)
+            self._world.checker.worker(self.name, self.link.peer, self.core, len(self.runs), self.slots)
 
     def _start_run(self, grant: Grant) -> None:
         action = self._workload[grant.lease.action]

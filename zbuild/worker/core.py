@@ -103,6 +103,10 @@ class WorkerCore:
         """Leases that wait, run, are at a thief, or have a result that is not acknowledged."""
         return len(self._book.held)
 
+    def lease_states(self) -> dict[LeaseId, LeaseState]:
+        """Each of them, and where it is."""
+        return {lease: held.state for lease, held in self._book.held.items()}
+
     @property
     def queue_depth(self) -> int:
         return self._book.queued
