@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from zbuild.log import Log
 from zbuild.model.action import ActionId, ActionResult
 from zbuild.protocol.codec import encode, to_worker
 from zbuild.protocol.effects import Note, Send
-from zbuild.protocol.messages import PROPERTY_ERROR, Grant, HeartBeat, Hello, LeaseId, Welcome
+from zbuild.protocol.messages import PROPERTY_ERROR, Grant, HeartBeat, Hello, LeaseId, Welcome, WorkerState
 from zbuild.storage.idle_eviction import IdleEviction
 from zbuild.transport.green import Wakeup
 from zbuild.transport.loop import Socket, descriptor_of, drain, has_input, new_context, try_send
@@ -115,6 +116,7 @@ class Agent:
         self._control = control_dealer(self._context, broker)
         self._blobs: Socket | None = None
         self._blob_endpoint = ""
+        self._is_blind = False
         self._epoch = 0
         self._heartbeats: Socket | None = None
         self._heartbeat_interval_s = 0.0
@@ -230,7 +232,13 @@ class Agent:
     def _send_blobs(self, now_s: float) -> None:
         if self._blobs is None:
             return
-        self._blob_link.settle(self._blob_link.transfer.expire(now_s))
+        is_draining = self._core.state is WorkerState.DRAINING
+        was_blind, self._is_blind = self._is_blind, self._core.is_blind(now_s) and not is_draining
+        if was_blind and not self._is_blind:
+            self._blob_link.transfer.restart()
+        # A store goes down with its broker: what is to go there waits for the next one, or the results would be lost.
+        # A worker that is to end does not wait for ever.
+        self._blob_link.settle(self._blob_link.transfer.expire(-math.inf if self._is_blind else now_s))
         for frames in self._blob_link.transfer.outgoing(now_s):
             if not try_send(self._blobs, frames):
                 self._blob_link.settle(self._blob_link.transfer.reset("the link to the store is blocked"))
@@ -338,9 +346,9 @@ class Agent:
         announcements = welcome.announcement_endpoint
         self._steal_link.subscribe(peer_endpoint(announcements, self._broker) if announcements else "")
         is_same_store, self._epoch = welcome.epoch == self._epoch, welcome.epoch
+        if not (is_same_store and blob_endpoint == self._blob_endpoint):
+            self._blob_link.transfer.restart()
         if blob_endpoint == self._blob_endpoint:
-            if not is_same_store:
-                self._blob_link.transfer.restart()
             return
         self._disconnect()
         self._blob_endpoint = blob_endpoint
@@ -352,7 +360,6 @@ class Agent:
 
     def _disconnect(self) -> None:
         if self._blobs is not None:
-            self._blob_link.settle(self._blob_link.transfer.reset("the store has moved"))
             self._wakeup.ignore(descriptor_of(self._blobs))
             self._blobs.close()
             self._blobs = None
@@ -361,6 +368,7 @@ class Agent:
             self._heartbeats = None
 
     def _close(self) -> None:
+        self._blob_link.settle(self._blob_link.transfer.reset("the worker ends"))
         self._disconnect()
         self._steal_link.close()
         self._peer_blobs.close()

@@ -103,6 +103,10 @@ class WorkerCore:
         """Leases that wait, run, are at a thief, or have a result that is not acknowledged."""
         return len(self._book.held)
 
+    def is_blind(self, now_s: float) -> bool:
+        """Whether the broker is not there, or is not heard."""
+        return not self._is_welcome or now_s - self._heard_s >= BROKER_SILENT_S
+
     def lease_states(self) -> dict[LeaseId, LeaseState]:
         """Each of them, and where it is."""
         return {lease: held.state for lease, held in self._book.held.items()}
@@ -207,8 +211,7 @@ class WorkerCore:
             effects += self._cut_drain_short()
         if now_s >= self._next_report_s:
             effects += [*self._report(now_s), *self._stop_if_drained()]
-        is_blind = not self._is_welcome or now_s - self._heard_s >= BROKER_SILENT_S
-        steals = self.stealing.tick(now_s, is_open=not self._is_draining, is_blind=is_blind)
+        steals = self.stealing.tick(now_s, is_open=not self._is_draining, is_blind=self.is_blind(now_s))
         if self._is_draining:
             steals += self._give_back_retaken()
         return effects + self._with_claims(steals)

@@ -297,6 +297,8 @@ class Execution:
         began_s = time.monotonic()
         result = self._result(plan, action, exited)
         collected_s = time.monotonic()
+        # The store may be away for long, and others want the stage.
+        self.discard()
         self._workshop.surroundings.upload(result.blobs())
         resources = ResourceUsage(
             user_s=exited.user_s,

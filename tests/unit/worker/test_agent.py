@@ -135,6 +135,7 @@ class FakeFarm:
         self._peer = b""
         self._received: list[ToBroker] = []
         self.heartbeats = 0
+        self.is_store_down = False
         wakeup = Wakeup()
         self.blobs = BlobDirectory(directory, is_durable=False)
         blob_link = BlobLink(self.blobs, wakeup)
@@ -238,7 +239,8 @@ class FakeFarm:
             if frame:  # an empty one says no more than that the link is there
                 self._received.append(to_broker.decode(frame))
         for peer, *frames in drain(self._store):
-            self._answer(peer, frames)
+            if not self.is_store_down:
+                self._answer(peer, frames)
         for frames in drain(self._heartbeats):
             heartbeat.decode(frames[0])
             self.heartbeats += 1
@@ -360,3 +362,21 @@ def test_a_cut_lifeline_ends_it_at_once_whatever_runs(farm: FakeFarm) -> None:
     farm.cut_lifeline()
 
     farm.wait_for_end()
+
+
+def test_blobs_wait_for_a_store_that_is_down_with_its_broker(farm: FakeFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes: otherwise results of the time without a broker would be lost."""
+    timeout_s = 0.1
+    monkeypatch.setattr("zbuild.worker.core.BROKER_SILENT_S", timeout_s / 2)
+    monkeypatch.setattr(farm.executor.blob_link.transfer, "_timeout_s", timeout_s)
+    farm.welcome()
+    farm.is_store_down = True
+    grant(farm, "a")
+    down_s = time.monotonic()
+    farm.until(lambda: time.monotonic() > down_s + 5 * timeout_s, "several time-outs to pass")
+    assert farm.executor.started == 0
+    farm.is_store_down = False
+    farm.executor.may_end.set()
+    farm.welcome(EPOCH + 1)
+
+    assert farm.next(Complete).outcomes == (Outcome(lease("a"), ActionResult(status=ResultStatus.SUCCESS)),)

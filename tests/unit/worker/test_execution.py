@@ -327,3 +327,26 @@ def test_what_could_pass_nothing_on_is_moved(tmp_path: Path) -> None:
     assert os.fstat(file).st_ino == os.stat(blobs.path_of(of_bytes(b"good"))).st_ino
     os.close(file)
     os.close(directory)
+
+
+def test_a_stage_is_free_while_outputs_go_to_the_store(tmp_path: Path) -> None:
+    """A store that is away would otherwise stop the worker after as many actions as it has stages."""
+    blobs = BlobDirectory(tmp_path / "blobs", is_durable=False)
+    blobs.put_bytes(b"input")
+    free_meanwhile: list[int] = []
+
+    class Uploading(Surroundings):
+        """Runs everything, and looks what is free when the outputs are uploaded."""
+
+        def run(self, spawn_id: int) -> Exited:
+            self.held.remove(spawn_id)
+            return Exited(id=spawn_id)
+
+        def upload(self, digests: Iterable[Digest]) -> None:
+            free_meanwhile.append(len(slots.free))
+
+    execution, slots = begun(tmp_path, Uploading(ValueError("none"), "nothing"), blobs)
+    execution.prepare()
+    execution.run(lambda _spawn_id: None)
+    result = execution.collect()
+    assert (result.status, free_meanwhile, len(slots.free)) == (ResultStatus.SUCCESS, [1], 1)
