@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
+from zbuild.protocol.steal_messages import StealResponse
 from zbuild.testing.failpoints import wrap
 from zbuild.transport.loop import Socket
 from zbuild.worker import agent, steal_link
-from zbuild.worker.steal_strategy import StealStrategy
 
 OUT, IN = "out", "in"
 
@@ -40,8 +40,8 @@ class WorkerRecord:
         self.steals: list[StealSample] = []
 
     def install(self) -> None:
-        """Wrap this process's sockets and telemetry; before its Agent is made."""
-        wrap("zbuild.worker.steal_telemetry:StealTelemetry.succeeded", self._noting_steals)
+        """Wrap this process's sockets and its thief; before its Agent is made."""
+        wrap("zbuild.worker.thief:Thief._responded", self._noting_steals)
         for module in (agent, steal_link):
             for name, wrapper in (("try_send", self._sending), ("drain", self._draining), ("receive", self._receiving)):
                 original = getattr(module, name, None)
@@ -50,11 +50,12 @@ class WorkerRecord:
 
     def _noting_steals(self, original: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(original)
-        def succeeded(telemetry: Any, peer: int, strategy: StealStrategy, actions: int, latency_s: float) -> None:
-            self.steals.append(StealSample(latency_s, actions))
-            original(telemetry, peer, strategy, actions, latency_s)
+        def responded(thief: Any, question: Any, response: StealResponse, latency_s: float, now_s: float) -> None:
+            if response.grants:
+                self.steals.append(StealSample(latency_s, len(response.grants)))
+            original(thief, question, response, latency_s, now_s)
 
-        return succeeded
+        return responded
 
     def _sending(self, original: Callable[[Socket, list[bytes]], bool]) -> Callable[[Socket, list[bytes]], bool]:
         def try_send(socket: Socket, frames: list[bytes]) -> bool:
