@@ -16,6 +16,7 @@ from zbuild.protocol.messages import (
     Complete,
     Finished,
     FinishedAction,
+    Hello,
     Lease,
     LeaseId,
     Outcome,
@@ -67,6 +68,7 @@ class Checker:
         self._granted: dict[ActionId, dict[LeaseId, bytes]] = {}
         self._journal: MemoryJournal
         self._sessions: dict[bytes, int] = {}
+        self._peers: dict[tuple[int, int], bytes] = {}
         self._departed_s: dict[int, float] = {}
         self._judged: list[_Judged] = []
         self._claimed: set[ActionId] = set()
@@ -86,12 +88,18 @@ class Checker:
             for granted in journaled.leases.values():
                 if granted.lease not in self._granted.get(action, {}):
                     raise Violation(f"restored {granted.lease}, which was never granted", action)
+                # Of a theft a torn journal may know nothing: then the victim has the lease again.
+                holder = self._peers.get((granted.worker_id, granted.incarnation))
+                if holder is not None:
+                    self._granted[action][granted.lease] = holder
 
     def before(self, peer: bytes, message: ToBroker) -> None:
         """Judge the outcomes of a message that the broker is about to take."""
         self._judged = []
         self._claimed = set()
         self._claims, self._claimant = [], peer
+        if isinstance(message, Hello):
+            self._peers[message.worker_id, message.incarnation] = peer
         if isinstance(message, Claim):
             self._claims = list(message.leases)
         if isinstance(message, Submit):
