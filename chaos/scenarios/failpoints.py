@@ -21,6 +21,10 @@ REACHED_S = 120.0
 """A point that is not come to within this has lost its place in the code."""
 
 
+LONG_QUEUE_S = 600.0
+"""Workers get all that there is, so that those which come later steal, and come to the points of that."""
+
+
 def _kill_at_each(arena: Arena, role: str, start: Callable[[str], Daemon]) -> None:
     """``start`` begins the next life of a daemon, armed with a point, or with none."""
     points = [point.name for point in FAILPOINTS.values() if point.role == role] * (5 if arena.is_full else 1)
@@ -59,7 +63,7 @@ def _next_build(arena: Arena, before: Build | None) -> Build:
 @scenario("FailpointsWorker")
 def failpoints_worker(arena: Arena) -> None:
     """A worker is killed at each of its points; another one and its own next life make good for it."""
-    farm = arena.start(workers=1, slots=1)
+    farm = arena.start(workers=1, slots=1, prefetch_s=LONG_QUEUE_S)
 
     def start(point: str) -> Daemon:
         if "armed" in farm.workers:
@@ -82,7 +86,7 @@ def failpoints_store(arena: Arena) -> None:
 
 
 def _broker_starter(arena: Arena) -> Callable[[str], Daemon]:
-    farm = arena.start(workers=2)
+    farm = arena.start(workers=2, prefetch_s=LONG_QUEUE_S)
 
     def start(point: str) -> Daemon:
         assert farm.broker is not None

@@ -59,7 +59,7 @@ def test_what_takes_longest_begins_first() -> None:
     new = Scenario("New", lambda _arena: None)
     order = [scenario.name for scenario in longest_first([*load().values(), new])]
 
-    assert order[0] == "New", "nobody knows how long it takes"
+    assert order.index("New") < order.index("FailpointsWorker"), "nobody knows how long it takes"
     assert order.index("FailpointsWorker") < order.index("RealProject") < order.index("Drain")
 
 
