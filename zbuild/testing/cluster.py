@@ -45,6 +45,10 @@ SKEW_S = 7200.0
 TOO_SHORT = 0.01
 """What some clients take for the duration of their actions, so that workers get long queues."""
 
+UNKNOWN = 0.0
+"""The same where clients do not know it: nobody then runs a copy of what takes long, which would make good for a lease
+that has got lost between a victim and its thief."""
+
 GATHERING_S = 20.0
 """How long it takes in some farms until all workers are there. Those that come first have all the work by then."""
 
@@ -111,7 +115,7 @@ class Simulation:
                 *(f"c{number}" for number in range(1, 5)),
             ):
                 self._world.skew_s[name] = random.uniform(0.0, SKEW_S)
-        self._estimate = random.choice((1.0, TOO_SHORT, TOO_SHORT))
+        self._estimate = random.choice((1.0, TOO_SHORT, TOO_SHORT, UNKNOWN))
         self._gathering_s = random.choice((1.0, GATHERING_S))
         steals = StealSettings(
             is_enabled=random.random() < 0.9,
