@@ -68,7 +68,6 @@ class WorkerNode:
         self._slowness = slowness
         self._flakiness = flakiness
         self._steals = steals
-        self._endpoint = f"tcp://{self.name}:9100"
         self._sockets: dict[str, int] = {}
         self._life = 0
         self._timer_s = float("inf")
@@ -82,7 +81,7 @@ class WorkerNode:
         return [*self.runs, *sorted(self._prepared, key=lambda lease: (lease.action, lease.attempt))]
 
     def start(self) -> None:
-        """Begin a life with a fresh incarnation and routing id."""
+        """Begin a life with a fresh incarnation, routing id, and endpoint for its peers."""
         if self.is_alive:
             return
         self._life += 1
@@ -91,23 +90,25 @@ class WorkerNode:
         self._prepared = set()
         self._collecting = set()
         self._killed = set()
+        incarnation = self._world.random.getrandbits(63) + 1
+        endpoint = f"tcp://{self.name}:{incarnation}"
         hello = Hello(
             protocol_version=PROTOCOL_VERSION,
             role=Role.WORKER,
             name=self.name,
-            incarnation=self._world.random.getrandbits(63) + 1,
+            incarnation=incarnation,
             worker_id=self.worker_id,
             slots=self.slots,
             queue_limit=self.slots + self.queue,
             sandbox="hermetic",
             platform=(("os", "linux"),),
-            steal_endpoint=self._endpoint,
+            steal_endpoint=endpoint,
         )
         self._timer_s = float("inf")
         self.core = WorkerCore(hello, self._steals, self._world.random, self._now_s())
         self.link = self._network.connect(self.name, partial(self._receive, self._life))
         self.link.subscriber = partial(self._announced, self._life)
-        self._network.answering[self._endpoint] = Answering(self.link, self._answer)
+        self._network.answering[endpoint] = Answering(self.link, self._answer)
         self._world.tell(self.name, "starts", self.link.peer)
         self._wake(self._life)
 
