@@ -133,8 +133,18 @@ def test_the_workers_of_an_embedded_farm_steal_too(embedded_tree: Tree, token: s
     assert run.summary["stolen"] > 0
 
 
-VICTIM_POINTS = ("worker.give.after", "worker.steal_reply.after", "worker.accepted.after", "worker.revoked.before")
-THIEF_POINTS = ("worker.steal_ask.after", "worker.take.before", "worker.take.after", "worker.steal_ask.after:2")
+VICTIM_POINTS = (
+    "worker.steal_give.after",
+    "worker.steal_reply.after",
+    "worker.steal_accepted.after",
+    "worker.steal_revoked.before",
+)
+THIEF_POINTS = (
+    "worker.steal_ask.after",
+    "worker.steal_take.before",
+    "worker.steal_take.after",
+    "worker.steal_ask.after:2",
+)
 
 
 def end_after_a_kill(farm: Farm, tree: Tree, token: str, build: subprocess.Popen[str], killed: Daemon) -> Run:

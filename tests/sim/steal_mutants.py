@@ -66,7 +66,8 @@ def victim_forgets_what_it_gives(patch: pytest.MonkeyPatch) -> None:
 
 
 def victim_never_takes_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Victim, "_retake", lambda _self, _given: [])
+    patch.setattr("zbuild.worker.victim.STEAL_CONFIRM_S", 1e9)
+    patch.setattr("zbuild.worker.victim.GIVEN_REPORTS", 1e9)
 
 
 def given_lease_runs_here_too(patch: pytest.MonkeyPatch) -> None:
@@ -78,11 +79,6 @@ def given_lease_runs_here_too(patch: pytest.MonkeyPatch) -> None:
         return response, [*effects, *self._retake(list(self._book.given.values()))]
 
     patch.setattr(Victim, "answer", answer)
-
-
-def retaken_lease_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    """It is held, and in no queue."""
-    patch.setattr(LeaseBook, "retake", lambda self, held: self.apply(held, LeaseEvent.RETAKE))
 
 
 def thief_runs_what_it_cannot(patch: pytest.MonkeyPatch) -> None:
@@ -119,7 +115,6 @@ STEAL_MUTANTS = (
     Mutant(victim_forgets_what_it_gives, "has dropped its lease"),
     Mutant(victim_never_takes_back, "has not ended"),
     Mutant(given_lease_runs_here_too, "under one lease"),
-    Mutant(retaken_lease_does_not_wait, "has not ended"),
     Mutant(thief_runs_what_it_cannot, "which lacks a property"),
     Mutant(stolen_lease_stays_on_the_victim_s_list, "without being leased"),
     Mutant(stolen_result_is_no_claim, "it is not over|was retried"),
