@@ -74,6 +74,7 @@ class Checker:
         self._claimed: set[ActionId] = set()
         self._given: set[tuple[LeaseId, int, int]] = set()
         self._claims: list[StolenLease] = []
+        self._stale: list[StolenLease] = []
         self._claimant = b""
         self._ran: dict[LeaseId, str] = {}
         self._conservation = Conservation()
@@ -98,10 +99,12 @@ class Checker:
         self._judged = []
         self._claimed = set()
         self._claims, self._claimant = [], peer
+        self._stale = []
         if isinstance(message, Hello):
             self._peers[message.worker_id, message.incarnation] = peer
         if isinstance(message, Claim):
             self._claims = list(message.leases)
+            self._stale = [each for each in self._claims if self._is_stale(each, peer)]
         if isinstance(message, Submit):
             former = self._core.farm.recovery.former
             for submission in message.actions:
@@ -117,6 +120,9 @@ class Checker:
 
     def after(self) -> None:
         """Compare what the broker did about them with the judgement."""
+        for stolen in self._stale:
+            if self._holder(stolen.lease) == self._claimant:
+                raise Violation("moved back by a claim that is older than the last one", stolen.lease.action)
         for stolen in self._claims:
             if self._holder(stolen.lease) == self._claimant:
                 self._note_claim(stolen, self._claimant)
@@ -243,6 +249,10 @@ class Checker:
             raise Violation(f"stolen by {worker.name}, which lacks a property", stolen.lease.action)
         if self._holder(stolen.lease) == peer or stolen.hops > self._hops(stolen.lease):
             self._granted[stolen.lease.action][stolen.lease] = peer
+
+    def _is_stale(self, stolen: StolenLease, peer: bytes) -> bool:
+        """Whether somebody else is known to have the lease, and to have it from further on."""
+        return self._holder(stolen.lease) not in (None, peer) and stolen.hops <= self._hops(stolen.lease)
 
     def _hops(self, lease: LeaseId) -> int:
         """How far the broker knows a lease to have gone; -1 for one that it does not know."""

@@ -110,7 +110,7 @@ class WorkerNode:
         self.link.subscriber = partial(self._announced, self._life)
         self._network.answering[endpoint] = Answering(self.link, self._answer)
         self._world.tell(self.name, "starts", self.link.peer)
-        self._wake(self._life)
+        self._turn(())
 
     def twin(self) -> WorkerNode:
         """Another worker with the same worker id."""
@@ -171,8 +171,9 @@ class WorkerNode:
             self._world.tell(self.name, "is answered", answer, data)
             self._turn(self.core.answered(endpoint, answer, self._now_s()))
 
-    def _wake(self, life: int) -> None:
-        if life == self._life:
+    def _wake(self, life: int, deadline_s: float) -> None:
+        """``deadline_s``: what it was set for; an earlier one has taken its place otherwise."""
+        if life == self._life and deadline_s == self._timer_s:
             self._timer_s = float("inf")
             self._turn(())
 
@@ -187,7 +188,8 @@ class WorkerNode:
         deadline_s = self.core.next_deadline_s()
         if self.is_alive and deadline_s < self._timer_s:
             self._timer_s = deadline_s
-            self._world.clock.call_at(self._world.instant(self.name, deadline_s), partial(self._wake, self._life))
+            wake = partial(self._wake, self._life, deadline_s)
+            self._world.clock.call_at(self._world.instant(self.name, deadline_s), wake)
 
     def _perform(self, effects: Iterable[WorkerEffect]) -> None:
         for effect in effects:
