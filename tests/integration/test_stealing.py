@@ -88,8 +88,9 @@ def test_workers_that_come_later_take_from_the_first_directly_as_in_defect_6(
             reported(farm, f"worker_steal_attempts_{strategy}")
         buckets = [counters.get(f"worker_steal_us_to_{bound}", 0) for bound in LATENCY_BOUNDS_US]
         assert sum(buckets) + counters.get("worker_steal_us_above", 0) >= counters["worker_steal_successes"] > 0
-        workers = {each["name"]: each for each in farm.status()["workers"]}
-        assert sum(each["stolen"] for each in workers.values()) == counters["worker_steal_actions"]
+        status = farm.status()
+        workers = {each["name"]: each for each in status["workers"]}
+        assert sum(each["stolen"] for each in workers.values()) == status["counters"]["worker_steal_actions"]
         assert workers["first"]["given"] > 0
         assert "STOLEN" in tree.run([*_zbuild(), "status", "--coordinator", farm.endpoint]).stdout
         for worker in farm.workers.values():
