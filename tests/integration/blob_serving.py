@@ -67,7 +67,7 @@ class FetchingWorker:
         self._peers = PeerBlobs(self.blobs, self._link.arrivals, self._wakeup)
         self._surroundings = WorkerSurroundings(self._link, cast(Processes, None), cast(Platform, None), self._peers)
         self._context = new_context()
-        self._peers.open(self._context, "", self.counters)
+        self._peers.open(self._context, (), self.counters)
         self._store: Socket = blob_dealer(self._context, store)
         self._wakeup.watch(descriptor_of(self._store))
 
@@ -117,7 +117,7 @@ def serve_as_peer(directory: str, listen: str, lifeline: socket.socket) -> None:
     blobs = BlobDirectory(directory, is_durable=False)
     peers = PeerBlobs(blobs, BlobLink(blobs, wakeup).arrivals, wakeup)
     context = new_context()
-    peers.open(context, listen, Counter())
+    peers.open(context, [listen], Counter())
     is_cut: list[bool] = []
 
     def cut() -> None:
