@@ -324,6 +324,7 @@ class Transfer:
         for part, chunk in zip(message.parts, data, strict=True):
             fetch = asked.pop(part.digest, None)
             if fetch is None or part not in wanted:  # of a part that is too short nobody would ask for the rest
+                self._failed += events  # what has ended by now is told by the reset that follows
                 raise ProtocolError(f"the store sent a part of {part.digest.short} that was not asked for")
             if not fetch.is_over:
                 events.extend(self._append(fetch, part.offset, chunk))
