@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import prctl
@@ -77,9 +78,20 @@ def test_where_nothing_could_be_protected_nothing_sandboxed_runs() -> None:
         ours, theirs = socket.socketpair()
         for number, is_sandboxed in enumerate((True, False)):
             ours.sendall(encode(_spawn(number, is_sandboxed)))
-        ours.shutdown(socket.SHUT_WR)
+        answers: list[object] = []
+
+        def take() -> None:
+            """A spawner that stops reports nothing any more: both answers first."""
+            decoder = Decoder[Exited](Exited)
+            while len(answers) < 2 and (data := ours.recv(65536)):
+                answers.extend([exited.id, exited.error] for exited in decoder.feed(data))
+            ours.shutdown(socket.SHUT_WR)
+
+        taking = threading.Thread(target=take)
+        taking.start()
         SpawnLoop(theirs, "cannot protect /dev/null").run()
-        return [[exited.id, exited.error] for exited in Decoder[Exited](Exited).feed(ours.recv(65536))]
+        taking.join()
+        return answers
 
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         answers = as_user(ROOT_USER, Path(directory), attempt)
