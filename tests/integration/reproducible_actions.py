@@ -77,7 +77,7 @@ _SHELL = (
     "find src -printf '%p %M %U %G %t\\n' | sort",
     "ls -lR --time-style=full-iso src | sed -E 's/^([^ ]+) +[0-9]+/\\1/; /^total/d'",
     "touch fresh && stat -c '%a %u %g' fresh",
-    "mkdir made && stat -c '%a %u %g' made",
+    "mkdir made && stat -c '%a %u %g' made && rmdir made",
     "ls /",
     "ls -A /tmp | wc -l",
     "cat /etc/passwd /etc/group /etc/hosts /etc/nsswitch.conf",

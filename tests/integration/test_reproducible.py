@@ -102,7 +102,7 @@ def test_two_hundred_actions_do_not_show_where_they_ran(short_path: Path) -> Non
         runs, made = built_on(machine, short_path)
         assert [run.exit_code for run in runs] == [0] * len(runs), [run.stderr for run in runs]
         assert sum(run.summary["executed"] for run in runs) == len(made) >= 200
-        assert all(run.all_remote for run in runs), [run.summary for run in runs]
+        assert all(run.all_remote for run in runs), [run.summary["local_reasons"] for run in runs]
         digests.append(made)
 
     assert digests[0] == digests[1]
