@@ -628,6 +628,10 @@ ANNOUNCE_INTERVAL_S = 10.0
 ANNOUNCE_SOON_S = 0.1
 """How soon a worker that has come is announced: those that come together are announced together."""
 
+ANNOUNCE_AGAIN_S = 1.0
+"""And once more after this, for the worker itself: what is published before its subscription has arrived, some 10 ms
+after its Welcome, it never hears (libzmq #2267). Without this it knew nobody for ten seconds: some builds are over."""
+
 ANNOUNCE_REST_S = 0.002
 """No announcement comes sooner after another than this for each worker: its size and its receivers grow with them.
 Where 1,000 workers come one after the other each gets 25 KB/s of announcements; where 8 come nobody waits for it."""

@@ -226,7 +226,10 @@ def test_work_goes_on_and_is_balanced_while_the_broker_is_down(
         granted = farm.status()["counters"]["leases_granted"]
         thieves = [farm.start_worker(f"thief-{number}", 1) for number in (1, 2)]
         pids = [thief.process.pid for thief in thieves]
-        wait_until(lambda: all(_runs(history, pid) for pid in pids), "both thieves to be at work")
+        wait_until(
+            lambda: all(_runs(history, pid) for pid in pids),
+            lambda: f"both thieves to be at work: {[_runs(history, pid) for pid in pids]}, {farm.status()}",
+        )
         farm.broker.kill()
         before = [_runs(history, pid) for pid in pids]
         wait_until(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import (
+    ANNOUNCE_AGAIN_S,
     ANNOUNCE_INTERVAL_S,
     ANNOUNCE_REST_S,
     ANNOUNCE_SOON_S,
@@ -35,13 +36,15 @@ class PeerBoard:
     def __init__(self, epoch: int, now_s: float) -> None:
         self._epoch = epoch
         self._announce_s = now_s + ANNOUNCE_INTERVAL_S
+        self._again_s = now_s
         self._rests_until_s = now_s
         self._metrics_s = now_s
         self._look_s = now_s
         self._has_loads = False
 
     def worker_came(self, now_s: float) -> None:
-        """Somebody is there whom the others do not know."""
+        """Somebody is there whom the others do not know, and who does not listen yet: it is all said twice."""
+        self._again_s = now_s + ANNOUNCE_AGAIN_S
         self._announce_s = min(self._announce_s, max(now_s + ANNOUNCE_SOON_S, self._rests_until_s))
 
     def is_due(self, now_s: float) -> bool:
@@ -55,6 +58,8 @@ class PeerBoard:
         if now_s >= self._announce_s:
             self._announce_s = now_s + ANNOUNCE_INTERVAL_S
             self._rests_until_s = now_s + len(stealable) * ANNOUNCE_REST_S
+            if now_s < self._again_s:
+                self._announce_s = max(self._again_s, self._rests_until_s)
             found += self._announcements(stealable)
         if now_s >= self._look_s:
             self._look_s = now_s + METRICS_SOON_S

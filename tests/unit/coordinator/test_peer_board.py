@@ -11,6 +11,7 @@ from zbuild.coordinator.health import HealthRecords
 from zbuild.coordinator.peer_board import PeerBoard, is_reachable
 from zbuild.coordinator.registry import WorkerSession
 from zbuild.limits import (
+    ANNOUNCE_AGAIN_S,
     ANNOUNCE_INTERVAL_S,
     ANNOUNCE_SOON_S,
     ANNOUNCEMENT_BYTES,
@@ -80,8 +81,16 @@ def test_a_worker_that_has_come_is_announced_soon_and_those_that_come_together_t
     assert not announcements(board.due(workers, 3.0 + ANNOUNCE_SOON_S - 0.01))
     (found,) = announcements(board.due(workers, 3.0 + ANNOUNCE_SOON_S))
     assert [entry.worker_id for entry in found.peers] == [1, 2]
-    assert not announcements(board.due(workers, 3.0 + ANNOUNCE_INTERVAL_S))
-    assert announcements(board.due(workers, 3.0 + ANNOUNCE_SOON_S + ANNOUNCE_INTERVAL_S))
+    assert not announcements(board.due(workers, 3.0 + ANNOUNCE_AGAIN_S))
+
+
+def test_what_a_worker_that_has_come_may_have_missed_is_announced_again() -> None:
+    """What is published before its subscription has arrived, it never hears."""
+    board = PeerBoard(EPOCH, 0.0)
+    workers = [session(1), session(2)]
+    board.worker_came(5.0)
+    heard = [at_s / 10 for at_s in range(50, 200) if announcements(board.due(workers, at_s / 10))]
+    assert heard == [5.0 + ANNOUNCE_SOON_S, 5.0 + ANNOUNCE_AGAIN_S, 5.0 + ANNOUNCE_AGAIN_S + ANNOUNCE_INTERVAL_S]
 
 
 def test_metrics_come_only_while_there_are_queues_and_once_more_after_that() -> None:
