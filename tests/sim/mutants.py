@@ -306,7 +306,7 @@ class Mutant:
 
 MUTANTS = (
     Mutant(no_fencing, "fenced result"),
-    Mutant(any_holder_is_accepted, "fenced result"),
+    Mutant(any_holder_is_accepted, "fenced result|long been fenced"),
     Mutant(published_twice, "published twice"),
     Mutant(blobs_not_checked, "whose blobs are (not )?all there"),
     Mutant(lost_lease_not_noticed, "has not ended"),
