@@ -66,6 +66,7 @@ class Lifecycle:
             self._bring_back(record)
         else:
             self.placement.enqueue(record)
+            self._gives_up(record, "the last of them before the broker started again")
         for peer, outcome in outcomes:
             worker = self._farm.registry.workers.get(peer)
             if worker is not None and self.complete(worker, outcome):
@@ -152,9 +153,15 @@ class Lifecycle:
             return
         holding = record.holdings.get(lease.attempt)
         is_good = holding is not None and holding.lease == lease and stolen.hops > holding.hops
-        if holding is None or not is_good or record.holding_of(worker.peer) is not None:
+        has_copy = record.holding_of(worker.peer) is not None
+        if holding is None or not is_good or has_copy:
             self._farm.counters["claims_refused"] += 1
             self._farm.outbox.revoke(worker.peer, lease)
+            if holding is not None and is_good:
+                # The victim will never run it: were the copy lost, nobody else must seem to have the action.
+                if holding.peer in self._farm.registry.workers:
+                    self._farm.outbox.revoke(holding.peer, lease)
+                self._end(record, holding, None)
             return
         victim = self._farm.registry.workers.get(holding.peer)
         holding.stolen_from = holding.stolen_from or (victim.name if victim is not None else ANOTHER)
@@ -233,18 +240,21 @@ class Lifecycle:
 
     def _requeue_if_unheld(self, record: ActionRecord) -> None:
         """Queue it again when no lease is left, unless attempts that failed beside the last one were all it had."""
-        if record.holdings:
-            return
-        code = record.losses[-1].code if record.losses else 0
-        verdict = verdict_on(record, code, "the last lease of it was given back", has_copy=False)
-        if verdict is not None:
-            self._finish(record, _failure(*verdict))
+        if record.holdings or self._gives_up(record, "the last lease of it was given back"):
             return
         self._requeue(record)
 
     def _requeue(self, record: ActionRecord) -> None:
         record.apply(ActionEvent.LOSE)
         self.placement.enqueue(record)
+
+    def _gives_up(self, record: ActionRecord, text: str) -> bool:
+        """Finish an action that nobody has a lease of, if its attempts are used up."""
+        code = record.losses[-1].code if record.losses else 0
+        verdict = verdict_on(record, code, text, has_copy=False)
+        if verdict is not None:
+            self._finish(record, _failure(*verdict))
+        return verdict is not None
 
     def _finish(self, record: ActionRecord, result: ActionResult, *, stolen_from: str = "") -> None:
         self._forget(record, ActionEvent.FINISH)

@@ -247,6 +247,10 @@ class Checker:
             raise Violation(f"moved to {worker.name}, which nobody has given it", stolen.lease.action)
         if not self._can_run(worker.worker_id, stolen.lease.action):
             raise Violation(f"stolen by {worker.name}, which lacks a property", stolen.lease.action)
+        record = self._core.farm.actions.get(stolen.lease.action)
+        copy = record.holding_of(peer) if record is not None else None
+        if copy is not None and copy.lease != stolen.lease:
+            return
         if self._holder(stolen.lease) == peer or stolen.hops > self._hops(stolen.lease):
             self._granted[stolen.lease.action][stolen.lease] = peer
 

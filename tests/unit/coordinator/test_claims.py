@@ -121,8 +121,18 @@ def test_a_worker_that_has_a_copy_cannot_have_the_lease_too() -> None:
     record = farm.core.farm.actions[lease.action]
     thief = farm.core.farm.registry.workers[THIEF]
     farm.core._lifecycle.grant(record, thief)
-    assert revoked(claim(farm, lease), THIEF) == [lease]
-    assert holder(farm, lease) == VICTIM
+    sends = claim(farm, lease)
+    assert revoked(sends, THIEF) == revoked(sends, VICTIM) == [lease]
+    assert set(record.holdings) == {2}
+
+
+def test_an_action_whose_thief_loses_its_copy_is_granted_again() -> None:
+    """The victim has given it away, and goes on saying that it keeps it for the thief."""
+    farm, lease = stolen_farm()
+    farm.core._lifecycle.grant(farm.core.farm.actions[lease.action], farm.core.farm.registry.workers[THIEF])
+    claim(farm, lease)
+    (again,) = grants(farm.disconnect(THIEF))
+    assert again.lease.attempt == 3
 
 
 def test_a_victim_that_is_lost_after_the_claim_takes_nothing_with_it_as_in_defect_7() -> None:

@@ -9,8 +9,9 @@ from zbuild.coordinator.action_record import ActionRecord, Holding
 from zbuild.coordinator.journal import replay
 from zbuild.coordinator.recovery import Recovery
 from zbuild.coordinator.registry import Registry
+from zbuild.errors import SandboxFailed
 from zbuild.limits import RECOVERY_S
-from zbuild.model.action import ActionId, ResultStatus
+from zbuild.model.action import ActionId, ActionResult, ResultStatus
 from zbuild.protocol.messages import Acknowledge, LeaseId, Revoke
 
 NEXT = EPOCH + 1
@@ -159,6 +160,24 @@ def test_losses_before_a_restart_count_after_it() -> None:
     farm.submit(A)
     farm.tick(RECOVERY_S)
     assert [loss.worker_id for loss in farm.core.farm.actions[lease.action].losses] == [1]
+
+
+def test_losses_before_a_restart_may_be_more_than_who_asks_after_it_is_granted() -> None:
+    """A build of high priority had joined, and does not come back."""
+    farm = Farm()
+    farm.join()
+    farm.add_worker(slots=1)
+    waiting = grants(farm.submit(A, priority=100))
+    broken = ActionResult(status=ResultStatus.ERROR, code=SandboxFailed.code, message="no sandbox")
+    for _ in range(2):
+        waiting = grants(farm.complete(waiting[0].lease, broken))
+    farm.report(waiting[0].lease, sequence=9, is_draining=True)
+    farm.complete(waiting[0].lease, ActionResult(status=ResultStatus.CANCELLED))
+    farm = next_life(farm)
+    farm.join()
+    farm.add_worker(slots=1)
+    (finished,) = answers(farm.submit(A, priority=0))
+    assert "given up after 2 attempts" in finished.result.message
 
 
 def test_a_finished_action_leaves_nothing_in_the_journal() -> None:
