@@ -82,6 +82,8 @@ def _run_all(flags: argparse.Namespace) -> int:
         print(f"not run, or not to the end: {count} of {len(gate.results)} runs", file=sys.stderr)
         for line in not_run:
             print(f"    {line}", file=sys.stderr)
+    for line in gate.violated():
+        print(line, file=sys.stderr)
     if flags.has_report:
         write_report(gate.results, is_full=flags.is_full)
     is_ci = os.environ.get("CI") == "true"

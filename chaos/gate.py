@@ -78,6 +78,14 @@ class Gate:
                 wanting.setdefault((result["scenario"], reason), []).append(str(result["seed"]))
         return [f"{name} seed {', '.join(seeds)}: {reason}" for (name, reason), seeds in wanting.items()]
 
+    def violated(self) -> list[str]:
+        """Everything that did not hold, for whoever sees only the end of a long output."""
+        return [
+            f"VIOLATED: {result['scenario']} seed {result['seed']}: {text}"
+            for result in self.results
+            for text in result["violations"]
+        ]
+
     def _run_together(self, runs: list[tuple[Scenario, int]], at_once: int) -> None:
         with ThreadPoolExecutor(at_once) as pool:
             futures = {pool.submit(self._run, *each) for each in runs}

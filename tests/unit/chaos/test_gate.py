@@ -54,6 +54,15 @@ def test_a_gate_without_time_runs_nothing_and_says_so() -> None:
     assert gate.not_run()[0] == f"{next(iter(SCENARIOS))} seed {seeds}: not begun within -1 s"
 
 
+def test_what_did_not_hold_is_told_once_more_at_the_end() -> None:
+    gate = Gate(1, 1, 60.0, is_full=False, show=lambda _result: None)
+    gate.results = [
+        {"scenario": "A", "seed": 1, "violations": []},
+        {"scenario": "B", "seed": 2, "violations": ["lost", "late"]},
+    ]
+    assert gate.violated() == ["VIOLATED: B seed 2: lost", "VIOLATED: B seed 2: late"]
+
+
 def test_what_takes_longest_begins_first() -> None:
     """All have the same time limit; the longest began last but ten, and the others had to be waited for."""
     new = Scenario("New", lambda _arena: None)
