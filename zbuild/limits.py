@@ -84,6 +84,10 @@ UNKNOWN_ACTIONS = 50_000
 UNSTARTED_REPEAT_S = 1.0
 """Hello is repeated after this until it is answered."""
 
+REFUSALS_IN_A_ROW = 8
+"""Messages that the broker could not read, with no sign in between that it can read any. Damage on the way is rare
+and costs a repeat; a peer that speaks another language is refused each time, and ends after 8 to 20 s."""
+
 BLOB_CHUNK_BYTES = 1 * MIB
 """One data frame of a blob. From 256 KiB up throughput is flat; larger frames delay small blobs behind them."""
 

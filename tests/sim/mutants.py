@@ -304,6 +304,14 @@ class Mutant:
     found: str
 
 
+def noise_ends_a_client(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("zbuild.client.farm.REFUSALS_IN_A_ROW", 0)
+
+
+def noise_ends_a_worker(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("zbuild.worker.core.REFUSALS_IN_A_ROW", 0)
+
+
 MUTANTS = (
     Mutant(no_fencing, "fenced result"),
     Mutant(any_holder_is_accepted, "fenced result|long been fenced"),
@@ -336,5 +344,7 @@ MUTANTS = (
     Mutant(a_trusted_worker_is_mistaken, "the index has it as"),
     Mutant(result_is_acknowledged_and_dropped, "it is not over"),
     Mutant(hit_is_served_without_its_blobs, "success whose blobs"),
+    Mutant(noise_ends_a_client, "c. gave up"),
+    Mutant(noise_ends_a_worker, "w. gave up"),
     Mutant(nothing_is_revoked, "long been fenced|under one lease"),
 )

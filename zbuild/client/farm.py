@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from zbuild.errors import NoEligibleWorker, ProtocolError, VersionMismatch
-from zbuild.limits import KEEPALIVE_INTERVAL_S, UNSTARTED_REPEAT_S
+from zbuild.limits import KEEPALIVE_INTERVAL_S, REFUSALS_IN_A_ROW, UNSTARTED_REPEAT_S
 from zbuild.model.action import ActionId, ActionResult, ResultStatus
 from zbuild.protocol.batches import batches
 from zbuild.protocol.effects import Send
@@ -68,6 +68,7 @@ class FarmCore:
         self._gives_up_queued = False
         self._outgoing: list[Send] = []
         self._next_beat_s = now_s
+        self._refusals = 0
 
     @property
     def awaited(self) -> int:
@@ -129,10 +130,12 @@ class FarmCore:
                 self._refused(message, now_s)
                 return []
             case Finished():
+                self._refusals = 0
                 return [event for each in message.actions for event in self._finished(each)]
             case BuildState() if self._gives_up_queued:
                 return [FarmState(message), *self._give_up(message.unknown)]
             case BuildState():
+                self._refusals = self._refusals if message.unknown else 0
                 for action in message.unknown:
                     submission = self._awaited.get(action)
                     if submission is not None:
@@ -175,6 +178,10 @@ class FarmCore:
         if refusal.code == UNKNOWN_PEER:
             self.is_welcome = False
             self._next_beat_s = now_s
+            return
+        # What was lost with the message comes up with the next keepalive.
+        if refusal.code == ProtocolError.code and self._refusals < REFUSALS_IN_A_ROW:
+            self._refusals += 1
             return
         kinds = {VersionMismatch.code: VersionMismatch, NoEligibleWorker.code: NoEligibleWorker}
         raise kinds.get(refusal.code, ProtocolError)(f"the broker refuses: {refusal.message}")

@@ -6,11 +6,13 @@ from functools import partial
 
 from zbuild.client.farm import ActionFinished, FarmCore
 from zbuild.digest import Digest
+from zbuild.errors import ProtocolError
 from zbuild.limits import INPUT_UPLOAD_ROUNDS
 from zbuild.model.action import ActionId, ActionResult, ResultStatus
 from zbuild.protocol.codec import encode, to_client
 from zbuild.protocol.messages import PROTOCOL_VERSION, FinishedAction, Hello, Role, Submission
-from zbuild.testing.network import Link, Network
+from zbuild.testing.network import NOISE, Link, Network
+from zbuild.testing.violation import Violation
 from zbuild.testing.workload import ModelledAction
 from zbuild.testing.world import World
 
@@ -93,9 +95,13 @@ class ClientNode:
         return [each for each in self.wanted if each.action in self._submitted and each.action not in self.results]
 
     def _receive(self, data: bytes) -> None:
-        if not self.is_alive:
+        if not self.is_alive or data == NOISE:
             return
-        for event in self.core.receive(to_client.decode(data), self._now_s()):
+        try:
+            events = self.core.receive(to_client.decode(data), self._now_s())
+        except ProtocolError as error:
+            raise Violation(f"{self.name} gave up: {error}") from error
+        for event in events:
             if isinstance(event, ActionFinished):
                 self._finished(event.finished)
         self._pump()

@@ -136,4 +136,5 @@ def _draw_weather(random: Random) -> Weather:
         reorder=random.choice((0.0, 0.0, 0.0, 0.05, 0.2)),
         spike=random.choice((0.0, 0.0, 0.01, 0.1)),
         spike_s=random.choice(SPIKES_S),
+        garble=random.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
     )

@@ -21,19 +21,23 @@ LATENCY_S = (0.0001, 0.002)
 NOTICE_S = 0.003
 """A closed connection is seen this soon: kill -9 was measured to be noticed after 2.8 ms."""
 
+NOISE = b"\xc1"
+"""What a garbled message becomes: the one byte that begins nothing in MessagePack."""
+
 PROBE = b""
 """What ZMQ_PROBE_ROUTER has a DEALER send whenever its link comes up."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """How likely it is that one message is lost, comes twice, overtakes another, or takes up to ``spike_s``."""
+    """How likely one message is lost, comes twice, overtakes another, becomes noise, or takes up to ``spike_s``."""
 
     drop: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     spike: float = 0.0
     spike_s: float = 0.0
+    garble: float = 0.0
 
 
 CALM = Weather()
@@ -119,6 +123,9 @@ class Network:
             if random.random() < weather.drop:
                 self._story.tell(self._clock.now_s, link.name, "lost", (is_upward, data))
                 return
+            if weather.garble and random.random() < weather.garble:
+                self._story.tell(self._clock.now_s, link.name, "garbled", (is_upward, data))
+                data = NOISE
             if random.random() < weather.duplicate:
                 self._schedule(link, data, is_upward, random.uniform(0.0, 1.0))
         delay_s = random.uniform(*LATENCY_S)

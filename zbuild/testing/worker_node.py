@@ -13,7 +13,7 @@ from zbuild.protocol.codec import announcement, encode, to_thief, to_victim, to_
 from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import PROTOCOL_VERSION, Grant, Hello, LeaseId, Role
 from zbuild.protocol.steal_messages import StealResponse
-from zbuild.testing.network import Answering, Link, Network
+from zbuild.testing.network import NOISE, Answering, Link, Network
 from zbuild.testing.workload import ModelledAction
 from zbuild.testing.world import World
 from zbuild.worker.core import WorkerCore
@@ -146,7 +146,7 @@ class WorkerNode:
         self._life += 1
 
     def _receive(self, life: int, data: bytes) -> None:
-        if life == self._life:
+        if life == self._life and data != NOISE:
             self._turn(self.core.receive(to_worker.decode(data), self._now_s()))
 
     def _announced(self, life: int, data: bytes) -> None:

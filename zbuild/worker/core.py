@@ -12,6 +12,7 @@ from zbuild.limits import (
     DRAIN_REPORTS,
     DRAIN_S,
     PROPERTY_QUERY_NAMES,
+    REFUSALS_IN_A_ROW,
     REPORT_INTERVAL_S,
     RESULT_BYTES,
     TAKEN_REPEAT_S,
@@ -84,6 +85,7 @@ class WorkerCore:
         self._unheard_reports = 0
         self._heard_s = now_s
         self._taken_since_s: float | None = None
+        self._refusals = 0
         self._drain_ends_s = math.inf
 
     @property
@@ -259,6 +261,7 @@ class WorkerCore:
         self.epoch = welcome.epoch
         self._is_welcome = True
         self._taken_since_s = None
+        self._refusals = 0
         evaluated = {name: value for name, value in self._platform.items() if (name, value) not in self._hello.platform}
         if evaluated:
             effects.append(Send(Properties(values=tuple(sorted(evaluated.items())))))
@@ -286,13 +289,16 @@ class WorkerCore:
         if refusal.code == VersionMismatch.code:
             return self._stop(VersionMismatch(refusal.message))
         if not self._is_welcome:
-            return self._stop(ProtocolError(f"the broker refuses this worker: {refusal.message}"))
+            self._refusals += 1
+            if refusal.code != ProtocolError.code or self._refusals > REFUSALS_IN_A_ROW:
+                return self._stop(ProtocolError(f"the broker refuses this worker: {refusal.message}"))
         self.counters["refused"] += 1
         return [Note("refused", (("message", refusal.message),))]
 
     def _taken(self, refusal: Refused, now_s: float) -> list[WorkerEffect]:
         """Another process has our id. Our own former life is gone before TAKEN_REPEAT_S are over; a twin is not."""
         self._is_welcome = False
+        self._refusals = 0
         since_s = self._taken_since_s
         if since_s is None:
             self._taken_since_s = now_s

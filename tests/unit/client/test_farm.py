@@ -8,7 +8,7 @@ import pytest
 
 from zbuild.client.farm import ActionFinished, Connected, FarmCore, FarmState
 from zbuild.errors import NoEligibleWorker, ProtocolError, VersionMismatch
-from zbuild.limits import BATCH_ACTIONS, BATCH_BYTES, KEEPALIVE_INTERVAL_S, UNSTARTED_REPEAT_S
+from zbuild.limits import BATCH_ACTIONS, BATCH_BYTES, KEEPALIVE_INTERVAL_S, REFUSALS_IN_A_ROW, UNSTARTED_REPEAT_S
 from zbuild.model.action import ActionResult, ResultStatus
 from zbuild.protocol.messages import (
     PROTOCOL_VERSION,
@@ -36,6 +36,7 @@ WELCOME = Welcome(
     heartbeat_endpoint="tcp://*:9001",
     heartbeat_interval_s=5.0,
 )
+UNREAD = Refused(code=ProtocolError.code, message="a message of 9 B cannot be decoded")
 STRANGER = Refused(code=UNKNOWN_PEER, message="introduce yourself")
 
 
@@ -144,7 +145,37 @@ def test_a_broker_that_does_not_know_us_is_told_everything_again() -> None:
     assert names(sent(core, Submit)) == ["b"]
 
 
-@pytest.mark.parametrize("kind", [VersionMismatch, NoEligibleWorker, ProtocolError])
+def test_a_message_that_the_broker_could_not_read_is_made_up_for_at_the_next_keepalive() -> None:
+    core = connected()
+    core.submit(submission("a"))
+    list(core.outgoing())
+    assert core.receive(UNREAD, 1.0) == []
+    core.receive(BuildState(build=BUILD, unknown=(submission("a").action,), running=0, queued=0, workers=1), 2.5)
+    assert names(sent(core, Submit)) == ["a"]
+
+
+def test_a_broker_that_reads_none_of_our_messages_is_given_up_with_its_words() -> None:
+    core = connected()
+    core.submit(submission("a"))
+    unknown = BuildState(build=BUILD, unknown=(submission("a").action,), running=0, queued=0, workers=1)
+    for _ in range(REFUSALS_IN_A_ROW):
+        core.receive(UNREAD, 1.0)
+        core.receive(unknown, 2.0)
+    with pytest.raises(ProtocolError, match="cannot be decoded"):
+        core.receive(UNREAD, 3.0)
+
+
+@pytest.mark.parametrize("sign", [finished("a"), BuildState(build=BUILD, unknown=(), running=1, queued=0, workers=1)])
+def test_a_sign_that_the_broker_reads_us_forgets_what_it_could_not_read(sign: Finished | BuildState) -> None:
+    core = connected()
+    core.submit(submission("a"))
+    for _ in range(3):
+        for _ in range(REFUSALS_IN_A_ROW):
+            core.receive(UNREAD, 1.0)
+        core.receive(sign, 2.0)
+
+
+@pytest.mark.parametrize("kind", [VersionMismatch, NoEligibleWorker])
 def test_a_refusal_is_raised_with_the_broker_s_words(kind: type[ProtocolError]) -> None:
     with pytest.raises(kind, match="because so"):
         new_core().receive(Refused(code=kind.code, message="because so"), 0.0)

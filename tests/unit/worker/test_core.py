@@ -9,7 +9,7 @@ import pytest
 
 from zbuild.digest import EMPTY
 from zbuild.errors import BadInput, ProtocolError, VersionMismatch
-from zbuild.limits import CONTROL_MESSAGE_BYTES, REPORT_INTERVAL_S, UNSTARTED_REPEAT_S
+from zbuild.limits import CONTROL_MESSAGE_BYTES, REFUSALS_IN_A_ROW, REPORT_INTERVAL_S, UNSTARTED_REPEAT_S
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
 from zbuild.protocol.codec import encode
 from zbuild.protocol.effects import Note, Send
@@ -336,6 +336,17 @@ def test_a_worker_that_is_not_let_in_ends_with_the_reason() -> None:
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, ProtocolError)
     assert "the farm is full" in str(stop.error)
+
+
+def test_a_hello_that_became_noise_is_said_again_and_one_that_is_never_read_ends_the_worker() -> None:
+    core = new_core()
+    unread = Refused(code=ProtocolError.code, message="a message of 9 B cannot be decoded")
+    for number in range(REFUSALS_IN_A_ROW):
+        assert isinstance(core.receive(unread, float(number))[0], Note)
+        assert sent(core.tick(number + UNSTARTED_REPEAT_S), Hello)
+    (stop,) = core.receive(unread, 20.0)
+    assert isinstance(stop, Stop)
+    assert "cannot be decoded" in str(stop.error)
 
 
 def test_a_refusal_of_one_message_is_noted_and_no_more() -> None:
