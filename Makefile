@@ -45,8 +45,9 @@ escape:
 projects:
 	-$(PYTHON) -m tests.projects
 
+# Most of these tests wait. A file is one process's: what its tests share is made once.
 integration: projects
-	$(PYTEST) tests/integration
+	$(PYTEST) tests/integration -n 2 --dist loadfile
 
 # Real farms, broken on purpose. The bound is for machines with other things to do: what was not begun is named.
 chaos: projects

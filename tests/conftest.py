@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -47,8 +48,15 @@ class Surroundings:
         if report.skipped:
             self.skipped.append(report.nodeid)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Takes what a process of pytest-xdist has to tell."""
+        self.leftovers += node.workeroutput["leftovers"] if hasattr(node, "workeroutput") else []
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fails a run that left something behind, or that left a test out where none may be."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["leftovers"] = self.leftovers
         if self.leftovers or (self.is_ci and self.skipped):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

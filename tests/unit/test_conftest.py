@@ -12,13 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(directory: Path, text: str, *, is_ci: bool = False) -> tuple[int, str]:
+def _run(directory: Path, text: str, *flags: str, is_ci: bool = False) -> tuple[int, str]:
     """The exit code and the output of a run of one file under our conftest."""
     path = directory / "test_it.py"
     path.write_text(text)
     environment = {**os.environ, "CI": "true" if is_ci else "false", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull, "-W", "ignore"]
-    command += ["--rootdir", str(directory), "--basetemp", str(directory / "base"), str(path)]
+    command += ["--rootdir", str(directory), "--basetemp", str(directory / "base"), str(path), *flags]
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -72,3 +72,15 @@ def test_a_process_and_a_file_that_are_left_behind_fail_a_run(tmp_path: Path) ->
     assert code == 1
     assert "sleep 49" in said
     assert "/forgotten-" in said
+
+
+def test_two_processes_are_held_to_the_same_rules(tmp_path: Path) -> None:
+    """As the integration tests are run."""
+    text = (
+        "import pytest, tempfile\ndef test():\n    tempfile.mkdtemp(prefix='forgotten-')\n"
+        "def test_skipped(): pytest.skip('why')\n"
+    )
+    code, said = _run(tmp_path, text, "-n", "2", "--dist", "loadfile", is_ci=True)
+    assert code == 1
+    assert "/forgotten-" in said
+    assert "CI=true allows no skips: test_it.py" in said
