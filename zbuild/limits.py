@@ -620,6 +620,10 @@ STATUS_REPEAT_S = 0.1
 SEARCHED_ENTRIES = 20_000
 """Files and directories that are looked through for the name that a failed command complains of: about 0.1 s."""
 
+UNFIT_PAIRS = 4096
+"""Pairs of a thief and of what it cannot run that a victim remembers: 4 for each peer. When there are more it begins
+anew, and each costs one declined steal again."""
+
 MAX_PEERS = 1024
 """Other workers that one worker knows: the seed's bound. Each is 0.5 KB, and a steal looks at all of them."""
 

@@ -9,12 +9,12 @@ from zbuild.errors import BadInput
 from zbuild.limits import (
     BATCH_BYTES,
     GIVEN_REPORTS,
-    MAX_PEERS,
     STEAL_CANDIDATES,
     STEAL_CONFIRM_S,
     STEAL_HOPS,
     STEAL_LONG_S,
     STEAL_READS,
+    UNFIT_PAIRS,
 )
 from zbuild.model.action import decode_header
 from zbuild.model.capabilities import Capabilities
@@ -193,7 +193,7 @@ class Victim:
         return self._book.start_next()
 
     def _remember_unfit(self, thief: tuple[int, int], grant: Grant) -> None:
-        if len(self._unfit) >= MAX_PEERS:
+        if sum(map(len, self._unfit.values())) >= UNFIT_PAIRS:
             self._unfit.clear()
         self._unfit.setdefault(thief, set()).add(_requirements(grant))
 

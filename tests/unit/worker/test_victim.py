@@ -174,6 +174,16 @@ def test_what_a_thief_cannot_run_it_is_not_offered_again_until_it_is_another_pro
     assert worker.counters["steal_declined"] == 1
 
 
+def test_what_thieves_cannot_run_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zbuild.worker.victim.UNFIT_PAIRS", 3)
+    settings = StealSettings(threshold=1.0)
+    worker = GivingWorker(*(grant(name, platform={"os": name}) for name in names(5)), settings=settings)
+    for _ in range(4):
+        response = worker.give(request(room=1))
+        worker.victim.accepted(accept(response, declined=(response.grants[0].lease,)))
+    assert len(worker.give(request(room=9)).grants) == 4, "the fourth made it begin anew, and is remembered"
+
+
 def test_what_a_thief_returns_it_may_be_offered_again() -> None:
     worker = GivingWorker(*grants("a"))
     response = worker.give()
