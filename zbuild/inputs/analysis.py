@@ -12,7 +12,7 @@ from zbuild.inputs.description import Analysis, CommandDescription, Local, Remot
 from zbuild.inputs.gathering import Gathering, StayLocal, named_variables
 from zbuild.inputs.include_scan import ScanRequest
 from zbuild.inputs.include_search import IncludeDirectories
-from zbuild.inputs.launcher import unwrap
+from zbuild.inputs.launcher import unwrap, wrapped_compile
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute
 from zbuild.inputs.shell import BUILTINS, SimpleCommand, parse
@@ -120,6 +120,10 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         gather_tool(gathering, command, argv[: argv.index("--")])
         _gather(gathering, command._replace(argv=inner, redirects=()), depth + 1)
         return
+    if (start := wrapped_compile(argv)) and _output_of(argv[start:], command) in gathering.outputs:
+        gather_tool(gathering, command, argv[:start])
+        gathering.has_tool = True
+        argv = argv[start:]
     name = os.path.basename(argv[0])
     if is_compiler(argv[0]):
         path = use_program(gathering, command, argv[0])
@@ -137,6 +141,11 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         gathering.kind = "link"
     elif argv[0] not in BUILTINS and argv[:3] != (argv[0], "-E", "rm"):
         gathering.has_tool = True
+
+
+def _output_of(argv: tuple[str, ...], command: SimpleCommand) -> str | None:
+    named = (argv[position + 1] for position, word in enumerate(argv[:-1]) if word == "-o")
+    return next((absolute(word, command.working_directory) for word in named), None)
 
 
 def _check_in_place(gathering: Gathering, command: SimpleCommand, argv: tuple[str, ...]) -> None:

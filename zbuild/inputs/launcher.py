@@ -67,6 +67,20 @@ def unwrap(argv: tuple[str, ...]) -> Unwrapped:
     return Unwrapped(argv, tuple(launchers), tuple(dropped))
 
 
+def wrapped_compile(argv: tuple[str, ...]) -> int:
+    """Where the compiler is that an unknown program, as a project's own script, is given to run; 0: nowhere.
+
+    It is told from a tool that is given a compiler's name by its place: first, behind a script, or behind ``--``.
+    """
+    if is_compiler(argv[0]):
+        return 0
+    for position, word in enumerate(argv[1:], 1):
+        if is_compiler(word):
+            is_place = position == 1 or argv[position - 1] == "--" or (position == 2 and not argv[1].startswith("-"))
+            return position if is_place and "-c" in argv[position:] else 0
+    return 0
+
+
 def _launches_compiler(argv: tuple[str, ...]) -> bool:
     behind = next((word for word in argv if os.path.basename(word) not in COMPILER_LAUNCHERS), "")
     return is_compiler(behind)

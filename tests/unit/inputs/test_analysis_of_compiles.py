@@ -108,6 +108,33 @@ def test_launchers_of_other_caches_are_left_out(tree: BuildTree) -> None:
     assert "tool:/usr/bin/ccache" not in analysis.properties
 
 
+def test_a_compile_behind_a_script_of_the_project_is_one(tree: BuildTree) -> None:
+    """It was a tool like any other: -march=native meant the worker, and no key had the compiler."""
+    tree.write("wrap.sh", '#!/bin/sh\nexec "$@"\n', is_executable=True)
+    tree.write("a.c", "#include <a.h>\n")
+    tree.write("inc/a.h", f'#include "{tree.source}/b.h"\n')
+    tree.write("inc/unused.h")
+    tree.write("b.h")
+    words = f"cc -march=native -I../inc -DDATA={tree.source}/data"
+    analysis = tree.remote(f"../wrap.sh {words} -c ../a.c -o a.o", "a.o", inputs=("../a.c",))
+    assert analysis.kind == "compile"
+    assert "tool:/usr/bin/cc" in analysis.properties
+    assert tree.files(analysis) == {"wrap.sh", "a.c", "b.h"}
+    assert dict(analysis.inline_inputs) == {"/zb/src/inc/a.h": b'#include "/zb/src/b.h"\n'}
+    command = command_of(analysis)
+    assert command.startswith("../wrap.sh cc -m")
+    assert "native" not in command
+    assert f"-DDATA={tree.source}/data" in command
+
+
+def test_a_tool_that_is_given_a_compile_and_makes_something_else_is_a_tool(tree: BuildTree) -> None:
+    tree.write("check.sh", "#!/bin/sh\n", is_executable=True)
+    tree.write("a.c")
+    analysis = tree.remote("../check.sh cc -c ../a.c -o a.o > report", "report", inputs=("../a.c",))
+    assert (analysis.kind, analysis.has_tool) == ("tool", True)
+    assert {output.path for output in analysis.outputs} == {"/zb/src/zb-build/report"}
+
+
 def test_native_is_spelled_out_for_the_clients_cpu(tree: BuildTree) -> None:
     """Table: -march=native. The words name this CPU, so the key differs between CPUs."""
     tree.write("a.c")

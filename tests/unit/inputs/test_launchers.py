@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zbuild.inputs.launcher import unwrap
+from zbuild.inputs.launcher import unwrap, wrapped_compile
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,20 @@ def test_the_text_of_sh_c_is_a_command_line() -> None:
     assert unwrap(("/bin/sh", "-c", "a && b", "name")).script == "a && b"
     assert unwrap(("bash", "-ec", "a")).script == "a"
     assert unwrap(("sh", "script.sh", "-c", "x")).script is None
+
+
+@pytest.mark.parametrize(
+    ("line", "compiler"),
+    [
+        ("./wrap.sh gcc -c a.c -o a.o", 1),
+        ("python3 wrap.py /usr/bin/c++ -c a.cc -o a.o", 2),
+        ("./wrap --language C -- cc -c a.c -o a.o", 4),
+        ("gcc -c gcc -o a.o", 0),
+        ("./wrap.sh gcc a.c -o a", 0),
+        ("./gen.py --compiler gcc -c config.h", 0),
+        ("./gen a b gcc -c config.h", 0),
+        ("./gen", 0),
+    ],
+)
+def test_a_script_that_is_given_a_whole_compile(line: str, compiler: int) -> None:
+    assert wrapped_compile(tuple(line.split())) == compiler
