@@ -12,7 +12,7 @@ from zbuild.inputs.description import Analysis, CommandDescription, Local, Remot
 from zbuild.inputs.gathering import Gathering, StayLocal, named_variables
 from zbuild.inputs.include_scan import ScanRequest
 from zbuild.inputs.include_search import IncludeDirectories
-from zbuild.inputs.launcher import unwrap, wrapped_compile
+from zbuild.inputs.launcher import is_ctest_launch, unwrap, wrapped_compile
 from zbuild.inputs.local_reason import LocalReason
 from zbuild.inputs.paths import absolute
 from zbuild.inputs.shell import BUILTINS, SimpleCommand, parse
@@ -104,6 +104,8 @@ def with_more_inputs(analysis: Remote, paths: list[str], context: AnalysisContex
 def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
     for operator, target in command.redirects:
         _add_redirect(gathering, command, operator, target)
+    if is_ctest_launch(command.argv) and "CTEST_LAUNCH_LOGS" in gathering.context.whole_environment:
+        raise StayLocal(LocalReason.UNKNOWN_OUTPUTS, "ctest --launch with CTEST_LAUNCH_LOGS")
     unwrapped = unwrap(command.argv)
     for launcher in unwrapped.launchers:
         use_program(gathering, command, launcher)

@@ -1,4 +1,4 @@
-"""Programs that run the program named in their arguments: env, ccache, ``cmake -E env``, sh -c."""
+"""Programs that run the program named in their arguments: env, ccache, ``cmake -E env``, ``ctest --launch``, sh -c."""
 
 from __future__ import annotations
 
@@ -60,11 +60,19 @@ def unwrap(argv: tuple[str, ...]) -> Unwrapped:
             launchers.append(argv[0])
             launchers += [word.partition("=")[2].split(";")[0] for word in argv if _is_co_compiler(word)]
             argv = argv[argv.index("--") + 1 :]
+        elif is_ctest_launch(argv):
+            launchers.append(argv[0])
+            argv = argv[argv.index("--") + 1 :]
         elif program in _SHELLS and (script := _script_of(argv)) is not None:
             return Unwrapped(argv, tuple(launchers), tuple(dropped), script)
         else:
             break
     return Unwrapped(argv, tuple(launchers), tuple(dropped))
+
+
+def is_ctest_launch(argv: tuple[str, ...]) -> bool:
+    """What CTEST_USE_LAUNCHERS of CMake puts in front of each command; it only runs it, unless a dashboard asks."""
+    return os.path.basename(argv[0]) == "ctest" and argv[1:2] == ("--launch",) and "--" in argv
 
 
 def wrapped_compile(argv: tuple[str, ...]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.inputs.build_tree import BuildTree
-from zbuild.inputs.analysis import LocalReason
+from zbuild.inputs.analysis import Local, LocalReason, Remote
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -64,3 +64,20 @@ def test_one_that_is_removed_first_is_made_anew_anywhere(tmp_path: Path, command
 def test_appending_to_a_file_that_does_not_exist_makes_it(tmp_path: Path) -> None:
     tree = BuildTree(tmp_path)
     assert [output.path for output in tree.remote("echo more >> log", "log").outputs] == ["/zb/src/zb-build/log"]
+
+
+@pytest.mark.parametrize(("environment", "is_local"), [({}, False), ({"CTEST_LAUNCH_LOGS": "/tmp/logs"}, True)])
+def test_launchers_of_ctest_stay_where_a_dashboard_collects_what_they_write(
+    tmp_path: Path, environment: dict[str, str], is_local: bool
+) -> None:
+    """Projects with CTEST_USE_LAUNCHERS had no remote command at all."""
+    tree = BuildTree(tmp_path, {"PATH": "/usr/bin:/bin", **environment})
+    tree.write("a.c")
+    command = "/usr/bin/ctest --launch --target-name a --output a.o -- cc -c ../a.c -o a.o"
+    analysis = tree.analyse(command, "a.o", inputs=("../a.c",))
+    if is_local:
+        assert isinstance(analysis, Local)
+        assert analysis.reason is LocalReason.UNKNOWN_OUTPUTS
+    else:
+        assert isinstance(analysis, Remote)
+        assert analysis.kind == "compile"

@@ -27,6 +27,9 @@ from zbuild.inputs.launcher import unwrap, wrapped_compile
         ),
         ("time -p nice -n 5 timeout -k 3 60 gcc a.c", "gcc a.c", "time nice timeout", ""),
         ("nohup ./gen", "./gen", "nohup", ""),
+        ("/usr/bin/ctest --launch --language C -- cc -c a.c", "cc -c a.c", "/usr/bin/ctest", ""),
+        ("ctest --launch --current", "ctest --launch --current", "", ""),
+        ("ctest -D Nightly -- x", "ctest -D Nightly -- x", "", ""),
         ("env", "env", "", ""),
     ],
 )
