@@ -33,6 +33,7 @@ _ARCHIVERS = ("ar", "gcc-ar", "llvm-ar", "ranlib", "gcc-ranlib", "llvm-ranlib")
 _UTILITY = re.compile(r"(?:^|/)(?:CMakeFiles/[^/]+|meson-internal__[^/]*)\Z")
 _APPENDING_TAR = {"-r", "--append", "-u", "--update", "-A", "--concatenate", "--catenate", "-rf", "-uf", "rf", "uf"}
 _CLOCKS = ("date", "uuidgen")
+_ASSEMBLERS = ("nasm", "yasm")
 _LINKERS = ("ld", "ld.bfd", "ld.gold", "ld.lld", "ld.mold")
 
 
@@ -126,7 +127,6 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         gather_tool(gathering, command, argv[:start])
         gathering.has_tool = True
         argv = argv[start:]
-    name = os.path.basename(argv[0])
     if is_compiler(argv[0]):
         path = use_program(gathering, command, argv[0])
         if "/ccache" in gathering.context.real_program(path):
@@ -135,12 +135,22 @@ def _gather(gathering: Gathering, command: SimpleCommand, depth: int) -> None:
         return
     _check_in_place(gathering, command, argv)
     gather_tool(gathering, command, argv)
+    _note_kind(gathering, argv)
+
+
+def _note_kind(gathering: Gathering, argv: tuple[str, ...]) -> None:
+    """What sort of program other than a compiler the action runs."""
+    name = os.path.basename(argv[0])
     if name in _CLOCKS:
         gathering.uncacheable.append(f"{name} prints something else each time")
     if name.rpartition("-")[2] in _ARCHIVERS or name in _ARCHIVERS:
         gathering.kind = "archive"
     elif name in _LINKERS:
         gathering.kind = "link"
+    elif name in _ASSEMBLERS and all(map(gathering.context.is_object, gathering.description.outputs)):
+        # As a compiler does, it names the source in the object, and there may be what it is told by -D.
+        gathering.kind = "assembly"
+        gathering.has_tool = True
     elif argv[0] not in BUILTINS and argv[:3] != (argv[0], "-E", "rm"):
         gathering.has_tool = True
 

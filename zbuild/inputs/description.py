@@ -56,7 +56,7 @@ class Remote(NamedTuple):
         unsure: what could not be predicted; the run may fail for want of a file.
         has_tool: a program runs whose inputs are guessed, alone or beside a compiler.
         has_own_paths: "canonical" paths are the user's own in this one.
-        kind: "compile", "link", "archive" or "tool".
+        kind: "compile", "assembly", "link", "archive" or "tool".
         search_directories: user paths where names in messages of a failed run may belong.
     """
 

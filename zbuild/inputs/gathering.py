@@ -206,7 +206,7 @@ class Gathering:
 
     def _mapped(self, text: str, working_directory: str) -> str:
         """``cmake -DINPUT=/home/u/p/x -P script`` opens the path; a compiler puts it into the program."""
-        return self.roots.map_command(text, working_directory, keeps_paths=self.kind in ("compile", "link"))
+        return self.roots.map_command(text, working_directory, keeps_paths=self.kind in ("compile", "assembly", "link"))
 
     def _replaced(self, piece: str, old: str, new: str) -> str:
         pattern = re.compile(rf"(?<!\S){re.escape(old)}(?:\s+|\Z)")

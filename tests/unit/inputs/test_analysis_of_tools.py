@@ -233,3 +233,17 @@ def test_a_declared_directory_is_staged_even_in_the_build(tree: BuildTree) -> No
 def test_outputs_are_never_inputs(tree: BuildTree) -> None:
     tree.write("build/out.txt", "old")
     assert tree.files(tree.remote("touch out.txt && cat out.txt", "out.txt", inputs=("out.txt",))) == set()
+
+
+@pytest.mark.parametrize(("output", "kind"), [("a.o", "assembly"), ("a.obj", "assembly"), ("boot.bin", "tool")])
+def test_an_object_of_nasm_may_name_its_source_as_one_of_a_compiler_may(
+    tree: BuildTree, output: str, kind: str
+) -> None:
+    """CMake spells sources absolutely: each was assembled twice, the second time under the user's own paths."""
+    tree.write("nasm", "#!/bin/sh\n", is_executable=True)
+    tree.write("a.asm")
+    command = f"../nasm -f elf64 -DDATA={tree.source}/data -o {output} {tree.source}/a.asm"
+    analysis = tree.remote(command, output, inputs=("../a.asm",))
+    assert (analysis.kind, analysis.has_tool) == (kind, True)
+    if kind == "assembly":
+        assert command_of(analysis) == f"../nasm -f elf64 -DDATA={tree.source}/data -o a.{output[2:]} /zb/src/a.asm"
