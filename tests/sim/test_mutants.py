@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
+from tests.sim.fairness_mutants import FAIRNESS_MUTANTS
 from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.steal_mutants import STEAL_MUTANTS
 from zbuild.testing.cluster import Simulation
@@ -15,7 +16,7 @@ from zbuild.testing.violation import Violation
 SEEDS = 500
 """Within so many seeds each of these is found; most are within ten."""
 
-BY_NAME = {mutant.plant.__name__: mutant for mutant in MUTANTS + STEAL_MUTANTS}
+BY_NAME = {mutant.plant.__name__: mutant for mutant in MUTANTS + STEAL_MUTANTS + FAIRNESS_MUTANTS}
 
 
 def first_violation(name: str) -> str:

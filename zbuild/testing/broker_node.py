@@ -124,9 +124,10 @@ class BrokerNode:
         self._world.checker.check(now_s)
 
     def _dispatch(self, now_s: float) -> None:
+        self._world.checker.dispatching()
         effects = self.core.dispatch(now_s)
-        self._journal.keep(self.core)
         self._world.checker.dispatched(effects, now_s)
+        self._journal.keep(self.core)
         self._world.checker.check(now_s)
         for effect in effects:
             if isinstance(effect, Send):

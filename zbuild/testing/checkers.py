@@ -26,6 +26,7 @@ from zbuild.protocol.messages import (
 )
 from zbuild.testing.broker_books import check_books
 from zbuild.testing.conservation import Conservation
+from zbuild.testing.fairness import Fairness
 from zbuild.testing.journal import MemoryJournal
 from zbuild.testing.store import MemoryResults
 from zbuild.testing.violation import Violation
@@ -78,6 +79,7 @@ class Checker:
         self._claimant = b""
         self._ran: dict[LeaseId, str] = {}
         self._conservation = Conservation()
+        self._fairness = Fairness(workload)
 
     def broker_started(self, core: BrokerCore, journal: MemoryJournal) -> None:
         """A broker begins a life, with what its journal says of the one before."""
@@ -96,6 +98,7 @@ class Checker:
 
     def before(self, peer: bytes, message: ToBroker) -> None:
         """Judge the outcomes of a message that the broker is about to take."""
+        self._fairness.before(peer, message)
         self._judged = []
         self._claimed = set()
         self._claims, self._claimant = [], peer
@@ -120,6 +123,7 @@ class Checker:
 
     def after(self) -> None:
         """Compare what the broker did about them with the judgement."""
+        self._fairness.after(self._core)
         for stolen in self._stale:
             if self._holder(stolen.lease) == self._claimant:
                 raise Violation("moved back by a claim that is older than the last one", stolen.lease.action)
@@ -148,16 +152,23 @@ class Checker:
             if published.status is not ResultStatus.SUCCESS or self._results.absent(published.blobs()):
                 raise Violation("published without being a success whose blobs are all there", action)
 
+    def dispatching(self) -> None:
+        """The broker is about to grant what it can."""
+        self._fairness.dispatching(self._core)
+
     def dispatched(self, effects: Iterable[Send | Note | Publish], now_s: float) -> None:
-        """Note the leases that the broker grants, and what it tells its clients."""
+        """Note the leases that the broker grants, and what it tells its clients. Its journal is not taken yet."""
+        leases: list[LeaseId] = []
         for effect in effects:
             message = effect.message if isinstance(effect, Send) else None
             if isinstance(message, Lease) and isinstance(effect, Send):
                 for grant in message.grants:
                     self._grant(grant.lease, effect.peer)
+                    leases.append(grant.lease)
             elif isinstance(message, Finished):
                 for finished in message.actions:
                     self._check_answer(finished, now_s)
+        self._fairness.dispatched(self._core, leases)
 
     def check(self, now_s: float) -> None:
         """The invariants of the broker's own books."""
