@@ -5,6 +5,7 @@ Each test is bounded by itself, too: where a limit fails to hold, it fails and l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sandbox_driver import BUILD, Slot
+from tests.live_processes import processes_below
 from tests.polling import wait_until
 from zbuild.limits import MIB
 from zbuild.model.capabilities import Capabilities
@@ -201,6 +203,20 @@ def test_groups_are_gone_with_their_spawner(tmp_path: Path) -> None:
     assert all(group.is_dir() for group in groups)
     spawner.close()
     assert not any(group.exists() for group in groups)
+
+
+def test_every_process_of_a_command_is_in_its_control_group_as_in_defect_14(tmp_path: Path) -> None:
+    """From its first instruction: what it has started meanwhile is there, too. The spawner is not."""
+    with contextlib.closing(start_spawner()) as spawner:
+        own = {os.getpid(), spawner.pid}
+        choice = establish(look(own), own)
+        spawner.send(Confine(mechanism=choice.mechanism, directories=choice.directories))
+        slot = Slot(spawner, tmp_path)
+        slot.start(f"setsid sleep {NAP} & sleep {NAP} & wait")
+        wait_until(lambda: len(processes_below(spawner.pid)) == 5, "bubblewrap twice, the shell, and two that sleep")
+        for controller in choice.directories.keys() - {"cpuset"}:  # left out for who may use every processor
+            group = Path(choice.directories[controller], f"zbuild-{spawner.pid}-1", "cgroup.procs")
+            assert {*map(int, group.read_text().split())} == {*processes_below(spawner.pid)}, controller
 
 
 class TestUsage:

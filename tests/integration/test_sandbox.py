@@ -63,7 +63,7 @@ class TestWhatAnActionSees:
         assert slot.text("./main", executables={f"{BUILD}/main": data}) == "hello\n"
         assert slot.text("../main", executables={"/zb/src/main": data}) == "hello\n"
 
-    def test_only_declared_inputs(self, slot: Slot) -> None:
+    def test_only_declared_inputs_and_no_path_of_the_host_as_in_defect_14(self, slot: Slot) -> None:
         shown = slot.text("ls -A /; find /zb /tmp", files={"/zb/src/a": b""}).split()
         assert set(shown) - {"lib32", "lib64", "libx32"} == {
             *("bin", "dev", "etc", "lib", "proc", "sbin", "tmp", "usr", "zb"),
@@ -104,7 +104,7 @@ class TestWhatAnActionSees:
         assert said == f"[(1, 1), ({8 << 20}, {hard[0]}), (4096, {hard[1]})]\n"
         assert slot.text("sh -c 'ulimit -c unlimited; kill -SEGV $$' 2> /dev/null; ls", level=level) == ""
 
-    def test_own_environment_reaches_the_command_alone(self, slot: Slot) -> None:
+    def test_own_environment_reaches_the_command_alone_as_in_defect_14(self, slot: Slot) -> None:
         environment = (("LD_PRELOAD", "/nonexistent.so"), ("SOURCE_DATE_EPOCH", "7"), ("TZ", "Asia/Tokyo"))
         exited = slot.run("echo $SOURCE_DATE_EPOCH $TZ", environment=environment, joins_stderr=False)
         assert exited.stdout.data == b"7 Asia/Tokyo\n"
@@ -206,7 +206,7 @@ class TestWhatAnActionCannotDo:
 class TestHowItEnds:
     """Exits, time-outs, kills, and what is reported."""
 
-    def test_exit_codes_signals_and_absent_programs(self, slot: Slot) -> None:
+    def test_exit_codes_signals_and_absent_programs_as_in_defect_14(self, slot: Slot) -> None:
         assert slot.run("exit 7").exit_code == 7
         assert slot.run("kill -SEGV $$").exit_code == 128 + signal.SIGSEGV
         absent = slot.run("", arguments=("/nonexistent/cc",))
@@ -226,11 +226,11 @@ class TestHowItEnds:
         exited = slot.run('echo "bwrap: Can\'t find source path"; exit 1')
         assert (exited.exit_code, exited.error) == (1, "")
 
-    def test_output_on_both_streams_beyond_a_pipe(self, slot: Slot) -> None:
+    def test_output_on_both_streams_beyond_a_pipe_as_in_defect_14(self, slot: Slot) -> None:
         exited = slot.run("head -c 2000000 /dev/zero >&2; head -c 2000000 /dev/zero", joins_stderr=False)
         assert (exited.stdout.size_bytes, exited.stderr.size_bytes) == (2_000_000, 2_000_000)
 
-    def test_timeout(self, slot: Slot) -> None:
+    def test_timeout_ends_every_process_as_in_defect_14(self, slot: Slot) -> None:
         started_s = time.monotonic()
         exited = slot.run(f"trap '' TERM; sleep {NAP} & sleep {NAP}", timeout_s=0.3)
         assert exited.is_timed_out

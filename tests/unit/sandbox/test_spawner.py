@@ -89,7 +89,7 @@ def test_exit_code_output_and_usage(driver: SpawnerDriver) -> None:
     assert exited.peak_memory_bytes < 8 * MIB, "not the spawner's own"
 
 
-def test_death_by_signal_is_128_and_its_number(driver: SpawnerDriver) -> None:
+def test_death_by_signal_is_128_and_its_number_as_in_defect_14(driver: SpawnerDriver) -> None:
     assert driver.run("kill -SEGV $$").exit_code == 128 + signal.SIGSEGV
 
 
@@ -98,7 +98,7 @@ def test_streams_can_be_apart(driver: SpawnerDriver) -> None:
     assert (exited.stdout.data, exited.stderr.data) == (b"out\n", b"err\n")
 
 
-def test_much_output_on_both_streams_neither_blocks_nor_is_lost(driver: SpawnerDriver) -> None:
+def test_much_output_on_both_streams_neither_blocks_nor_is_lost_as_in_defect_14(driver: SpawnerDriver) -> None:
     """stdout read to its end before stderr is a deadlock from 64 KiB on."""
     exited = driver.run(
         "head -c 3000000 /dev/zero >&2; head -c 1000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2",
@@ -135,7 +135,7 @@ def test_shell_redirections_to_dev_stdout_keep_earlier_output(driver: SpawnerDri
     )
 
 
-def test_timeout_asks_and_then_kills_the_whole_group(driver: SpawnerDriver) -> None:
+def test_timeout_asks_and_then_kills_the_whole_group_as_in_defect_14(driver: SpawnerDriver) -> None:
     polite = driver.run("trap 'echo bye; exit 5' TERM; sleep 60 & wait", timeout_s=0.2)
     assert (polite.is_timed_out, polite.is_killed, polite.stdout.data) == (True, False, b"bye\n")
 
@@ -199,7 +199,7 @@ def test_commands_get_three_descriptors_default_signals_and_a_fixed_umask(driver
     assert int(status[5], 16) & 0x7FFFFFFF == 0, "signals 32 and 33 are the C library's own"
 
 
-def test_environment_and_directory_are_those_asked_for(driver: SpawnerDriver) -> None:
+def test_environment_and_directory_are_those_asked_for_as_in_defect_14(driver: SpawnerDriver) -> None:
     exited = driver.run("", argv=("/usr/bin/env",), environment=(("A", "b c"),))
     assert exited.stdout.data == b"A=b c\n"
     assert driver.run("pwd").stdout.data.decode().strip() == str(driver.directory)
