@@ -17,6 +17,10 @@ from tests.tidy import Rule, Source
 ROOT = Path(__file__).resolve().parent.parent
 
 
+DEFECTS = 18
+"""In the table of what was wrong with the implementation whose behaviour this project delivers."""
+
+
 def _sources() -> dict[str, Source]:
     siblings: dict[str, Source] = {}
     for directory in ("zbuild", "tests", "chaos"):
@@ -126,6 +130,12 @@ def test_every_key_of_a_configuration_is_explained(path: Path) -> None:
 
 def test_an_unexplained_key_is_seen() -> None:
     assert list(tidy.undocumented_keys("# The port.\nport = 1\n\nhost = 'h'\n")) == ["host"]
+
+
+def test_each_defect_of_the_original_owns_a_test() -> None:
+    """Tests name them: ``..._as_in_defect_3``, ``..._as_in_defects_4_and_5``."""
+    names = re.findall(r"def test_\w+_as_in_defects?_(\w+)\(", "".join(source.text for source in SOURCES.values()))
+    assert {int(number) for name in names for number in name.split("_and_")} == set(range(1, DEFECTS + 1))
 
 
 def test_entry_points_exist() -> None:

@@ -278,7 +278,7 @@ sys.stdin.read()
 """
 
 
-def test_kill_during_put_leaves_nothing_and_a_living_writer_is_left_alone(blobs: BlobDirectory) -> None:
+def test_kill_during_put_leaves_nothing_and_a_living_writer_is_left_alone_as_in_defect_15(blobs: BlobDirectory) -> None:
     digest = digests.of_bytes(b"x" * 1000)
     arguments = [sys.executable, "-c", WRITE_HALF, blobs.path, digest.hash.hex()]
     with subprocess.Popen(
