@@ -36,7 +36,7 @@ def searches(processes: ProcessPoolExecutor) -> dict[str, Future[str]]:
     return {name: processes.submit(first_violation, name) for name in BY_NAME}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("mutant", BY_NAME.values(), ids=lambda mutant: mutant.plant.__name__)
 def test_a_planted_fault_is_found(mutant: Mutant, searches: dict[str, Future[str]]) -> None:
     found = searches[mutant.plant.__name__].result()

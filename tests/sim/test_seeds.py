@@ -34,6 +34,7 @@ def portions(processes: ProcessPoolExecutor) -> list[Future[None]]:
     return [processes.submit(run_portion, portion) for portion in range(PORTIONS)]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("portion", range(PORTIONS))
 def test_every_invariant_holds(portion: int, portions: list[Future[None]]) -> None:
     portions[portion].result()
