@@ -51,6 +51,7 @@ _CONFIGURED = {
     """,
     "a sysctl may forbid it to ordinary users, or to all": """
         cve_2013_2094_perf_event_open cve_2020_8835_bpf cve_2023_2598_io_uring_setup machine_syslog kernel_userfaultfd
+        process_ptrace_the_first_process
     """,
     "the file system may not have it": """
         blob_set_flags blob_setxattr blob_punch_a_hole blob_clone_into blob_exchange fs_open_by_handle fs_write_to_usr

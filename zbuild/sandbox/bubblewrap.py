@@ -67,9 +67,15 @@ _DEVICES = {
 }
 """admin-guide/devices.txt of Linux."""
 
+FIRST_PROCESS_MASK = ("--tmpfs", "/proc/1", "--remount-ro", "/proc/1")
+"""Hides the table of descriptors of the sandbox's PID 1, which is bubblewrap's own. It forks the command, gives up its
+capabilities, and only then closes the worker's /proc: between the last two steps a command could take it (the shape of
+CVE-2024-21626). By way of ptrace the filter refuses it."""
+
 _KERNEL_FILE_SYSTEMS = (
     "--proc",
     "/proc",
+    *FIRST_PROCESS_MASK,
     "--dir",
     "/dev",
     *(word for path in _DEVICES for word in ("--dev-bind", path, path)),
@@ -152,12 +158,8 @@ def _granted(capabilities: Capabilities, private_bytes: int) -> list[str]:
 
 
 def host_files() -> tuple[str, ...]:
-    """Files of the worker's machine that the processes of every sandbox can get hold of: see own_mounts.
-
-    Raises:
-        SandboxUnavailable: bubblewrap is not installed.
-    """
-    return (find_bubblewrap(), *_DEVICES)
+    """Files of the worker's machine that the processes of every sandbox can get hold of: see own_mounts."""
+    return tuple(_DEVICES)
 
 
 @functools.cache

@@ -1,10 +1,10 @@
 """Read-only mounts over the files of the host that a sandbox's processes hold open, in the spawner's own namespace.
 
-bubblewrap's program and the devices come from the host's own mounts, and /proc/1/exe, stdin and /dev/null lead back
-to them. To the kernel an action of root's worker owns root's files: without capabilities it could still change the
-mode of /usr/bin/bwrap or /dev/null for the whole machine (the shape of CVE-2019-5736). No mount option of bubblewrap
-covers these, so the spawner makes them read-only for itself and all that it starts; the host's mounts stay as they
-are. An ordinary user's worker owns none of them and needs nothing.
+The devices come from the host's own mounts, and stdin and /dev/null lead back to them. To the kernel an action of
+root's worker owns root's files: without capabilities it could still change the mode of /dev/null for the whole machine
+(the shape of CVE-2019-5736, which did that to a program). No mount option of bubblewrap covers these, so the spawner
+makes them read-only for itself and all that it starts; the host's mounts stay as they are. An ordinary user's worker
+owns none of them and needs nothing.
 """
 
 from __future__ import annotations

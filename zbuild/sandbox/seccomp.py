@@ -58,6 +58,9 @@ _PERSONALITIES = 0x0006_0008
 """UNAME26, ADDR_NO_RANDOMIZE, PER_LINUX32 of linux/personality.h: setarch, debuggers and sanitizers."""
 _PERSONALITY_QUERY = 0xFFFF_FFFF
 
+_FIRST_PROCESS = 1
+"""bubblewrap's own in every sandbox: see FIRST_PROCESS_MASK in bubblewrap.py."""
+
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _NETLINK_ROUTE = 0
 """AF_* of linux/socket.h. Listing the interfaces, as getaddrinfo does, takes a netlink socket of this protocol."""
@@ -140,6 +143,7 @@ _JUDGED: dict[str, _Program] = {
         *_equal(_TIOCSTI, _verdict(_EPERM), _equal(_TIOCLINUX, _verdict(_EPERM), _verdict(ALLOW))),
     ),
     "clone": (*_load_argument(0), *_any_bit(_NEW_NAMESPACES, _verdict(_EPERM), _verdict(ALLOW))),
+    "ptrace": (*_load_argument(1), *_equal(_FIRST_PROCESS, _verdict(_EPERM), _verdict(ALLOW))),
     "personality": (
         *_load_argument(0),
         *_equal(

@@ -101,7 +101,8 @@ its clocks and names; its hardware and what is obsolete.
 
 ptrace is not among them. LeakSanitizer, part of every program built with -fsanitize=address, attaches to its own
 process at exit, and without it such a program fails. It reaches only what has the same PID namespace and no more
-privileges, and since Linux 4.8 a tracer cannot change a call after the filter has seen it."""
+privileges, the filter keeps PID 1 from it, and since Linux 4.8 a tracer cannot change a call after the filter has seen
+it."""
 
 UNIMPLEMENTED = frozenset({"clone3"})
 """Answered with ENOSYS, like any number that is not known here, so that a C library falls back to what a filter can

@@ -79,6 +79,11 @@ static int trace_it(void)
     return verdict("ptrace(PTRACE_SEIZE)", ptrace(PTRACE_SEIZE, victim(), NULL, NULL));
 }
 
+static int trace_the_first_process(void)
+{
+    return verdict("ptrace(PTRACE_SEIZE, parent)", ptrace(PTRACE_SEIZE, getppid(), NULL, NULL));
+}
+
 static int read_its_memory(void)
 {
     char data[64] = "";
@@ -161,6 +166,7 @@ const struct probe PROCESSES[] = {
     {"process_priority", slow_it},
     {"process_see", see_it},
     {"process_ptrace", trace_it},
+    {"process_ptrace_the_first_process", trace_the_first_process},
     {"process_vm_readv", read_its_memory},
     {"process_vm_writev", write_its_memory},
     {"process_memory_file", read_its_memory_file},

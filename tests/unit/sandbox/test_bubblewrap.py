@@ -50,8 +50,10 @@ def test_mounts() -> None:
     assert ("usr/bin", "/bin") in options(argv, "--symlink", 2)
     writable = argv.index("--bind")
     assert argv[writable + 1 : writable + 3] == ["/w/stage/0/root/zb/src/zb-build", "/zb/src/zb-build"]
-    assert argv.index("--tmpfs") < argv.index("/tmp/x") < writable, "what is mounted later lies on top"
-    assert argv.index("--remount-ro") > writable
+    assert argv.index("/tmp") < argv.index("/tmp/x") < writable, "what is mounted later lies on top"
+    assert argv.index("/proc") < argv.index("/proc/1")
+    at_last = ["--remount-ro", "/", "--remount-ro", "/proc", "--chdir"]
+    assert argv[writable + 3 : writable + 3 + len(at_last)] == at_last
 
 
 def test_every_wall_is_demanded_not_tried() -> None:

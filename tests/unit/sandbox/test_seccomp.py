@@ -62,7 +62,7 @@ def judge(name: str, *arguments: int, machine: str = "x86_64") -> int:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_number_is_judged_by_its_name(machine: str) -> None:
     names = {number: name for name, number in NUMBERS[machine].items()}
-    arguments = (1, 0, 0)  # an AF_UNIX socket; an ioctl that is none of those refused; clone as fork does it
+    arguments = (1, 0, 0)  # an AF_UNIX socket; an ioctl that is none of those refused; clone as fork does it; tracing 0
     for number in range(BEYOND):
         name = names.get(number)
         expected = ALLOW
@@ -105,6 +105,9 @@ def test_arguments_decide(machine: str) -> None:
     assert judge("fcntl", 3, 1024, 1, machine=machine) == EPERM
     for command in (*range(17), 36, 37, 38, 1024 + 1, 1024 + 2, 1024 + 6, 1024 + 7, 1024 + 9):
         assert judge("fcntl", 1024, command, machine=machine) == ALLOW, command
+    for request in (0, 16, 0x4206):
+        assert judge("ptrace", request, 1, machine=machine) == EPERM, request
+        assert {judge("ptrace", request, pid, machine=machine) for pid in (0, 2, 257)} == {ALLOW}, request
     assert [judge("socketpair", family, 1, 0, machine=machine) for family in (1, 2, 30)] == [
         ALLOW,
         EAFNOSUPPORT,
