@@ -100,11 +100,31 @@ def _unlinked(path: str, processes: Iterable[int]) -> Generator[_Step, None, Non
                 for name in os.listdir(f"/proc/{pid}/fd"):
                     with contextlib.suppress(OSError):
                         status = os.stat(f"/proc/{pid}/fd/{name}")
-                        is_unlinked = stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_dev == device
-                        if is_unlinked and status.st_ino not in seen:
+                        is_unlinked = stat.S_ISREG(status.st_mode) and not status.st_nlink
+                        if not is_unlinked or status.st_ino in seen:
+                            continue
+                        yield 0, 0
+                        if status.st_dev == device or _mount_device(pid, name) == device:
                             seen.add(status.st_ino)
                             yield status.st_blocks * _BLOCK_BYTES, 1
                     yield 0, 0
+
+
+def _mount_device(pid: int, name: str) -> int:
+    """The device of the mount by which a process has opened a file; -1 for a file that is in none, as memory files are.
+
+    In an overlay whose layers lie on several file systems a file's own st_dev is another than its directory's
+    (filesystems/overlayfs.rst of Linux, "Inode properties").
+    """
+    with open(f"/proc/{pid}/fdinfo/{name}", encoding="ascii") as information:
+        mount = next((line.split()[1] for line in information if line.startswith("mnt_id:")), "")
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:
+            words = line.split(None, 3)
+            if words[0] == mount:
+                major, minor = words[2].split(":")
+                return os.makedev(int(major), int(minor))
+    return -1
 
 
 def _named(path: str) -> Generator[_Step, None, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,36 @@ def test_it_stops_when_its_time_is_over_and_goes_on_from_there(tmp_path: Path) -
     assert (tree.entries, steps > 10) == (1000, True)
 
 
+@pytest.fixture
+def overlay(tmp_path: Path) -> Iterator[Path]:
+    """An overlay of two file systems."""
+    upper, merged = tmp_path / "upper", tmp_path / "merged"
+    for path in (tmp_path / "lower", upper, merged):
+        path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "zbuild-test", upper], check=True)
+    try:
+        for name in ("files", "work"):
+            (upper / name).mkdir()
+        options = f"lowerdir={tmp_path}/lower,upperdir={upper}/files,workdir={upper}/work"
+        subprocess.run(["mount", "-t", "overlay", "-o", options, "zbuild-test", merged], check=True)
+        try:
+            yield merged
+        finally:
+            subprocess.run(["umount", merged], check=True)
+    finally:
+        subprocess.run(["umount", upper], check=True)
+
+
 def test_files_without_a_name_count_while_they_are_open(tmp_path: Path) -> None:
+    check_files_without_a_name(tmp_path)
+
+
+@pytest.mark.needs("root")
+def test_files_without_a_name_count_where_a_file_has_another_device_than_its_directory(overlay: Path) -> None:
+    check_files_without_a_name(overlay)
+
+
+def check_files_without_a_name(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     size = write(tmp_path / "d" / "x", 100 * KIB)
     program = "import sys; kept = open('x'), open('x'); print('open', flush=True); sys.stdin.read()"
