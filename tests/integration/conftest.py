@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.farm import Farm, running_farm
+from tests.integration.sandbox_driver import Slot
 from tests.integration.tree import Tree
+from zbuild.sandbox.spawner import Spawner, start_spawner
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +54,17 @@ def farm(short_path: Path) -> Iterator[Farm]:
     """A broker on TCP loopback and two workers of two slots."""
     with running_farm(short_path / "farm", is_tcp=True) as running:
         yield running
+
+
+@pytest.fixture
+def spawner() -> Iterator[Spawner]:
+    """One without a worker."""
+    spawner = start_spawner()
+    yield spawner
+    spawner.close()
+
+
+@pytest.fixture
+def slot(spawner: Spawner, tmp_path: Path) -> Slot:
+    """A place to run actions in, by that spawner."""
+    return Slot(spawner, tmp_path)

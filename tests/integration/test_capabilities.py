@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,10 @@ from tests.integration.farm import Farm, running_farm
 from tests.integration.sandbox_driver import Slot
 from tests.integration.tree import run_zbuild
 from zbuild.model.capabilities import Capabilities, capabilities_of
-from zbuild.sandbox.spawner import Spawner, start_spawner
 
 pytestmark = pytest.mark.needs("bubblewrap")
 
 CONNECT = "python3 -c 'import socket; print(socket.create_connection((\"127.0.0.1\", {port}), 5).recv(5))'"
-
-
-@pytest.fixture(scope="module")
-def spawner() -> Iterator[Spawner]:
-    spawner = start_spawner()
-    yield spawner
-    spawner.close()
-
-
-@pytest.fixture
-def slot(spawner: Spawner, tmp_path: Path) -> Slot:
-    return Slot(spawner, tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,7 +16,7 @@ import pytest
 from tests.integration.sandbox_driver import Slot
 from zbuild.sandbox.bubblewrap import FIRST_PROCESS_MASK
 from zbuild.sandbox.launch import to_spawn
-from zbuild.sandbox.spawner import Spawner, start_spawner
+from zbuild.sandbox.spawner import Spawner
 
 pytestmark = pytest.mark.needs("bubblewrap", "gcc")
 
@@ -66,13 +65,6 @@ for each in sorted(found):
     print(each)
 '"""
 """0x4206 is PTRACE_SEIZE."""
-
-
-@pytest.fixture
-def spawner() -> Iterator[Spawner]:
-    spawner = start_spawner()
-    yield spawner
-    spawner.close()
 
 
 @pytest.fixture

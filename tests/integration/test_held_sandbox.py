@@ -25,18 +25,6 @@ from zbuild.sandbox.spawner import Spawner, start_spawner
 pytestmark = pytest.mark.needs("bubblewrap")
 
 
-@pytest.fixture
-def spawner() -> Iterator[Spawner]:
-    spawner = start_spawner()
-    yield spawner
-    spawner.close()
-
-
-@pytest.fixture
-def slot(spawner: Spawner, tmp_path: Path) -> Slot:
-    return Slot(spawner, tmp_path)
-
-
 def held(slot: Slot, command: str, **fields: object) -> int:
     """The id of a held command whose sandbox is there, with every mount."""
     assert slot.spawner is not None

@@ -67,11 +67,6 @@ def spawner(request: pytest.FixtureRequest) -> Iterator[Spawner]:
     spawner.close()
 
 
-@pytest.fixture
-def slot(spawner: Spawner, tmp_path: Path) -> Slot:
-    return Slot(spawner, tmp_path)
-
-
 def survivors() -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():

@@ -11,7 +11,6 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from zbuild.errors import SandboxUnavailable
 from zbuild.sandbox.bubblewrap import probe
 from zbuild.sandbox.launch import to_spawn
 from zbuild.sandbox.spawn_protocol import Exited, Kill
-from zbuild.sandbox.spawner import Spawner, start_spawner
+from zbuild.sandbox.spawner import Spawner
 from zbuild.sandbox.spec import SandboxLevel
 
 pytestmark = pytest.mark.needs("bubblewrap")
@@ -34,18 +33,6 @@ NAP = f"3600.{os.getpid()}"
 """Seconds for ``sleep``, by which this run's processes are known."""
 MAIN_C = b'#include <stdio.h>\n#include "a.h"\nint main(void) { puts(GREETING); return 0; }\n'
 SOURCES = {"/zb/src/main.c": MAIN_C, f"{BUILD}/gen/a.h": b'#define GREETING "hello"\n'}
-
-
-@pytest.fixture(scope="module")
-def spawner() -> Iterator[Spawner]:
-    spawner = start_spawner()
-    yield spawner
-    spawner.close()
-
-
-@pytest.fixture
-def slot(spawner: Spawner, tmp_path: Path) -> Slot:
-    return Slot(spawner, tmp_path)
 
 
 class TestWhatAnActionSees:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.held_sandboxes import wait_until_set_up
 from tests.integration.sandbox_driver import BUILD, Slot
 from tests.live_processes import processes_below
 from zbuild.sandbox.spawn_protocol import Kill
-from zbuild.sandbox.spawner import Spawner, start_spawner
+from zbuild.sandbox.spawner import Spawner
 
 pytestmark = pytest.mark.needs("bubblewrap")
 
@@ -25,13 +24,6 @@ WHO = "id -u; id -g; stat -c %u:%g . ../a; cat /proc/self/uid_map"
 """Before there is a map the user is 65534, and so is the owner of every file."""
 
 CHROOT = "import os, sys; os.chroot(sys.argv[1]); print(*os.listdir('/'), flush=True); sys.stdin.read()"
-
-
-@pytest.fixture
-def spawner() -> Iterator[Spawner]:
-    spawner = start_spawner()
-    yield spawner
-    spawner.close()
 
 
 def test_no_command_runs_before_its_user_is_mapped_as_in_defect_14(spawner: Spawner, tmp_path: Path) -> None:
