@@ -81,7 +81,8 @@ class WorkerIndex:
             best = self._best(record, shelves, _NOBODY)
         if best is not None or self._trusted:
             return best
-        return next(iter(self._spares), None)
+        untried = (worker for worker in self._spares if not record.has_failed_on(worker.worker_id))
+        return next(untried, next(iter(self._spares), None))
 
     def choose_for_copy(self, record: ActionRecord) -> WorkerSession | None:
         """A worker in good health with a free slot that neither holds the action nor has failed with it."""

@@ -38,7 +38,8 @@ def best(
     usable = [worker for worker in workers if worker.is_open]
     trusted = [worker for worker in usable if worker.health.state is not HealthState.FAILED]
     if not trusted:
-        return next((worker for worker in usable if not worker.held), None)
+        idle = (worker for worker in usable if not worker.held)
+        return min(idle, key=lambda worker: record.has_failed_on(worker.worker_id), default=None)
     return min(
         (w for w in trusted if len(w.held) < capacity(w, record.expected_s, can_prefetch=can_prefetch)),
         key=lambda w: (record.has_failed_on(w.worker_id), STRATEGIES[strategy](record, w), w.number),
@@ -88,6 +89,7 @@ def test_the_index_finds_the_best_of_all_workers(strategy: ReassignStrategy, see
         if expected is not None and expected.health.state is HealthState.FAILED:
             assert found is not None
             assert (found.is_open, found.held, found.health.state) == (True, set(), HealthState.FAILED)
+            assert wanted.has_failed_on(found.worker_id) == wanted.has_failed_on(expected.worker_id)
         elif expected is not None and expected.load >= 1.0:
             ranks = [STRATEGIES[strategy](wanted, worker) for worker in (found, expected) if worker is not None]
             assert ranks[1:] == ranks[:1], "which of two equally loaded ones prefetches is all the same"
@@ -249,3 +251,15 @@ def test_a_farm_in_quarantine_runs_one_action_on_each_worker() -> None:
     sends = farm.submit(*[action(str(number)) for number in range(10)])
     assert sorted(send.peer for send in sends) == [b"w1", b"w2"]
     assert len(grants(sends)) == 2
+
+
+def test_a_farm_in_quarantine_tries_an_action_elsewhere_when_it_has_failed() -> None:
+    farm = Farm()
+    farm.join()
+    (sent,) = [*farm.add_worker(b"w1", worker_id=1), *farm.submit(BODY)][-1:]
+    (grant,) = grants([sent])
+    farm.add_worker(b"w2", worker_id=2)
+    for worker in farm.core.farm.registry.workers.values():
+        for _ in range(FAILURE_THRESHOLD):
+            worker.health.failed(0.0)
+    assert [send.peer for send in farm.complete(grant.lease, broken(), sent.peer) if grants([send])] == [b"w2"]
