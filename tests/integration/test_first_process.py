@@ -77,10 +77,9 @@ def library(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("is_masked", [True, False], ids=["masked", "bare"])
 def test_nothing_of_the_first_process_is_within_reach(
-    spawner: Spawner, tmp_path: Path, library: str, is_masked: bool
+    spawner: Spawner, slot: Slot, library: str, is_masked: bool
 ) -> None:
     """Without the mask it is: what the test does is an attack."""
-    slot = Slot(spawner, tmp_path / "slot")
     spawn = to_spawn(slot.specify(ATTACK), 1)
     argv = spawn.argv if is_masked else without(FIRST_PROCESS_MASK, spawn.argv)
     spawner.send(msgspec.structs.replace(spawn, argv=argv, environment=(("LD_PRELOAD", library),)))
