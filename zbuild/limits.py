@@ -37,6 +37,11 @@ QUEUED_ACTIONS = 200_000
 ATTEMPTS_BY_PRIORITY = {0: 2, 50: 3, 100: 4, 200: 5}
 """Attempts of an action whose worker or store fails, by Priority: the seed's MAX_RETRIES table."""
 
+ONE_WORKER_FACTOR = 2
+"""How many times as many attempts an action has while one worker has failed all of them. Beside a sound worker that is
+busy, a broken one with free slots is given the action again and again: FAILURE_THRESHOLD failures in a row close it,
+and must leave attempts for the sound one, of those of the lowest priority, too (2 * 2 > 3)."""
+
 PROPERTY_VALUE_BYTES = 4 * KIB
 """A platform property's name or value: a path has at most 4,096 B, PATH_MAX of Linux."""
 

@@ -341,7 +341,7 @@ MUTANTS = (
     Mutant(copy_goes_to_the_same_worker, "does not have it on its list|all there can be"),
     Mutant(a_build_s_leases_are_miscounted, "counts of leases"),
     Mutant(a_freed_slot_is_not_noticed, "the index has it as"),
-    Mutant(a_trusted_worker_is_mistaken, "the index has it as"),
+    Mutant(a_trusted_worker_is_mistaken, "the index has it as|waits, and w. has room"),
     Mutant(result_is_acknowledged_and_dropped, "it is not over"),
     Mutant(hit_is_served_without_its_blobs, "success whose blobs"),
     Mutant(noise_ends_a_client, "c. gave up"),

@@ -8,7 +8,7 @@ from zbuild.coordinator.action_record import ActionRecord, Holding
 from zbuild.coordinator.core import BrokerCore
 from zbuild.coordinator.journal import Granted
 from zbuild.errors import NoEligibleWorker, WorkerIdTaken, ZbuildError
-from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S
+from zbuild.limits import ATTEMPTS_BY_PRIORITY, ELIGIBILITY_GRACE_S, ONE_WORKER_FACTOR
 from zbuild.model.action import ActionId, ResultStatus
 from zbuild.protocol.effects import Note, Publish, Send
 from zbuild.protocol.messages import (
@@ -293,7 +293,8 @@ class Checker:
     def _grant(self, lease: LeaseId, peer: bytes) -> None:
         record = self._core.farm.actions.get(lease.action)
         if record is not None and lease.attempt in record.holdings:
-            bound = ATTEMPTS_BY_PRIORITY[record.priority]
+            is_one_workers = len({loss.worker_id for loss in record.losses}) == 1
+            bound = ATTEMPTS_BY_PRIORITY[record.priority] * (ONE_WORKER_FACTOR if is_one_workers else 1)
             if len(record.losses) >= bound and len(record.holdings) == 1:
                 raise Violation(f"granted after {len(record.losses)} lost attempts of {bound}", lease.action)
         self._granted.setdefault(lease.action, {})[lease] = peer

@@ -169,7 +169,7 @@ def test_losses_before_a_restart_may_be_more_than_who_asks_after_it_is_granted()
     farm.add_worker(slots=1)
     waiting = grants(farm.submit(A, priority=100))
     broken = ActionResult(status=ResultStatus.ERROR, code=SandboxFailed.code, message="no sandbox")
-    for _ in range(2):
+    for _ in range(4):
         waiting = grants(farm.complete(waiting[0].lease, broken))
     farm.report(waiting[0].lease, sequence=9, is_draining=True)
     farm.complete(waiting[0].lease, ActionResult(status=ResultStatus.CANCELLED))
@@ -177,7 +177,7 @@ def test_losses_before_a_restart_may_be_more_than_who_asks_after_it_is_granted()
     farm.join()
     farm.add_worker(slots=1)
     (finished,) = answers(farm.submit(A, priority=0))
-    assert "given up after 2 attempts" in finished.result.message
+    assert "given up after 4 attempts" in finished.result.message
 
 
 def test_a_finished_action_leaves_nothing_in_the_journal() -> None:

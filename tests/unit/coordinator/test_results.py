@@ -19,13 +19,21 @@ from tests.unit.coordinator.driver import (
 )
 from zbuild.digest import of_bytes
 from zbuild.errors import BadInput, BlobMissing, OutputMissing, WorkerLost
-from zbuild.limits import ACTION_BYTES, ATTEMPTS_BY_PRIORITY, BATCH_BYTES, CONTROL_MESSAGE_BYTES, RESULT_BYTES
+from zbuild.limits import (
+    ACTION_BYTES,
+    ATTEMPTS_BY_PRIORITY,
+    BATCH_BYTES,
+    CONTROL_MESSAGE_BYTES,
+    ONE_WORKER_FACTOR,
+    RESULT_BYTES,
+)
 from zbuild.model.action import ActionResult, OutputFile, OutputKind, ResultStatus
 from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.codec import encode
 from zbuild.protocol.messages import Acknowledge, Complete, Finished, LeaseId, Outcome, Submission, Submit
 
 ONE = action("one")
+TWO = action("two")
 
 
 @pytest.fixture
@@ -165,21 +173,43 @@ def test_a_broken_worker_is_avoided(farm: Farm) -> None:
     assert not grants(sends, worker), "the other one is free"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("priority", "attempts"), ATTEMPTS_BY_PRIORITY.items())
-def test_attempts_are_bounded_by_priority(priority: int, attempts: int) -> None:
+def test_attempts_are_bounded_by_priority(priority: int, attempts: int, workers: int) -> None:
     farm = Farm()
     farm.join()
-    farm.add_worker(slots=1)
-    waiting = grants(farm.submit(ONE, priority=priority))
+    for number in range(workers):
+        farm.add_worker(b"w%d" % number, worker_id=number + 1, slots=1)
+    if workers == 1:
+        attempts *= ONE_WORKER_FACTOR
+    sends = farm.submit(ONE, priority=priority)
     made = 0
-    while waiting:
+    while granted := [(send.peer, grant.lease) for send in sends for grant in grants([send])]:
         made += 1
-        sends = farm.complete(waiting[0].lease, broken(), b"w1")
-        waiting = grants(sends)
+        ((worker, lease),) = granted
+        sends = farm.complete(lease, broken(), worker)
     assert made == attempts
     (finished,) = answers(sends)
     assert finished.attempts == attempts
     assert f"given up after {attempts} attempts: no sandbox" in finished.result.message
+
+
+@pytest.mark.parametrize("priority", ATTEMPTS_BY_PRIORITY)
+def test_a_broken_worker_does_not_use_up_the_attempts_while_a_sound_one_is_busy(priority: int) -> None:
+    farm = Farm()
+    farm.join()
+    farm.add_worker(b"sound", worker_id=1, slots=1)
+    (other,) = grants(farm.submit(TWO, priority=priority))
+    farm.add_worker(b"bad", worker_id=2, slots=1)
+    waiting = grants(farm.submit(ONE, priority=priority), b"bad")
+    while waiting:
+        sends = farm.complete(waiting[0].lease, broken(), b"bad")
+        assert not answers(sends)
+        waiting = grants(sends, b"bad")
+    sends = farm.complete(other.lease, success(), b"sound")
+    (grant,) = grants(sends, b"sound")
+    (finished,) = answers(farm.complete(grant.lease, success(), b"sound"))
+    assert finished.result.status is ResultStatus.SUCCESS
 
 
 @pytest.mark.parametrize("code", [OutputMissing.code, BadInput.code])
