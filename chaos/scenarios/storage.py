@@ -17,7 +17,7 @@ Spoil = Callable[[Path], None]
 
 def blobs_of(directory: Path) -> list[Path]:
     """All blobs below a cache directory, in a fixed order."""
-    return sorted(path for path in (directory / "blobs").glob("??/*") if path.is_file() and not path.is_symlink())
+    return sorted(path for path in (directory / "blobs").glob("?/*") if path.is_file() and not path.is_symlink())
 
 
 def spoil_blobs(arena: Arena, what: str, spoil: Spoil, share: float = 0.4) -> None:
@@ -119,7 +119,7 @@ def directory_deletion(arena: Arena) -> None:
         arena.progress(count)
         arena.fault(f"rm -r {victim}")
         if victim == "shards":
-            for path in arena.random.sample(sorted(blobs.glob("??")), 5):
+            for path in arena.random.sample(sorted(blobs.glob("?")), 2):
                 shutil.rmtree(path, ignore_errors=True)
         else:
             shutil.rmtree(blobs / victim, ignore_errors=True)
@@ -146,7 +146,7 @@ def wrong_permissions(arena: Arena) -> None:
     _spoil_some(arena, "mode 0", lambda path: path.chmod(0), 0.4)
     arena.end(arena.begin(tree, client="client-2"))
     tree.clear()
-    shards = arena.random.sample(sorted((farm.broker_directory / "blobs").glob("??")), 5)
+    shards = arena.random.sample(sorted((farm.broker_directory / "blobs").glob("?")), 2)
     for shard in shards:
         arena.fault(f"mode 0: {shard.name}")
         shard.chmod(0)

@@ -1,8 +1,7 @@
 """Content-addressed files: the farm's store, and each worker's local cache.
 
-A blob lies at ``ab/<hash>``, 64 hex digits of BLAKE3, with mode 0444. A second level of directories would
-be one new directory for nearly every blob of a young store, which costs as much as the blob itself (0.2 ms,
-ext4); 256 of them with 4,000 entries each hold a million blobs. An executable input needs
+A blob lies at ``a/<hash>``, 64 hex digits of BLAKE3, with mode 0444. The directories are few, because in a young store
+a new directory costs as much as several blobs; ARCHITECTURE.md has the figures. An executable input needs
 mode 0555, and a hard link shares its inode's mode, so the executable form is a file of its own,
 ``<hash>.x``, made on demand. Every blob has the same modification time, so what is staged from it
 has, too. Several processes may use one directory at once: files only ever appear whole, by rename,

@@ -21,6 +21,9 @@ BLOB_MTIME_NS = SOURCE_DATE_NS
 
 EXECUTABLE_SUFFIX = ".x"
 
+BLOB_DIRECTORIES = frozenset("0123456789abcdef")
+"""Each holds the blobs whose hashes begin with its name."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 T = TypeVar("T")
@@ -55,7 +58,7 @@ class BlobFiles:
     def location(self, blob_hash: bytes) -> str:
         """Where the blob lies or will lie."""
         name = blob_hash.hex()
-        return f"{self.path}/{name[:2]}/{name}"
+        return f"{self.path}/{name[0]}/{name}"
 
     def has(self, digest: Digest) -> bool:
         """Whether a file of the right name and size is there. Raises StoreFailed."""

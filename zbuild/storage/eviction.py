@@ -2,8 +2,8 @@
 
 The order is the files' access times, written by BlobDirectory in batches. So it survives restarts, is
 shared by all processes of one directory, and costs no memory between runs. One run reads the whole
-directory: 0.16 s for 30,000 blobs, and 5 us for each blob of a subdirectory in one step; hence the
-generator, which lets a server answer between its steps.
+directory: 4 us for each blob, and 60 ms for the names alone of a subdirectory of 60,000; hence the generator, which
+lets a server answer between its steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from zbuild.digest import HASH_BYTES, Digest
 from zbuild.errors import StoreFailed
 from zbuild.limits import EVICTION_KEEP
 from zbuild.storage.blob_directory import BlobDirectory
-from zbuild.storage.blob_files import EXECUTABLE_SUFFIX
+from zbuild.storage.blob_files import BLOB_DIRECTORIES, EXECUTABLE_SUFFIX
+
+STEP_BLOBS = 256
+"""What is looked at or removed in one step: 1 ms."""
 
 
 @dataclass(slots=True)
@@ -68,11 +71,15 @@ class Evictor:
         totals = EvictionTotals()
         stored_bytes_then = self._blobs.stored_bytes
         self._blobs.flush_uses()
-        candidates: list[_Candidate] = []
-        for prefix in _entries(self._blobs.path):
-            if len(prefix.name) == 2:
-                candidates.extend(_candidates(prefix.path))
+        found: dict[bytes, _Candidate] = {}
+        for directory in _entries(self._blobs.path):
+            if directory.name not in BLOB_DIRECTORIES:
+                continue
+            entries = _entries(directory.path)
+            for start in range(0, len(entries), STEP_BLOBS):
                 yield totals
+                _add_candidates(found, entries[start : start + STEP_BLOBS])
+        candidates = list(found.values())
         totals.found_bytes = sum(candidate.total_bytes for candidate in candidates)
         if totals.found_bytes > self._capacity_bytes:
             candidates.sort(key=lambda candidate: candidate.used_ns)
@@ -94,7 +101,7 @@ class Evictor:
             self._blobs.forget(candidate.digest.hash)
             totals.evicted_bytes += candidate.total_bytes
             totals.evicted_blobs += 1
-            if number % 256 == 0:
+            if number % STEP_BLOBS == 0:
                 yield totals
 
 
@@ -106,9 +113,9 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
         raise StoreFailed(f"cannot list {path}: {error.strerror}") from error
 
 
-def _candidates(directory: str) -> Iterator[_Candidate]:
-    found: dict[bytes, _Candidate] = {}
-    for entry in _entries(directory):
+def _add_candidates(found: dict[bytes, _Candidate], entries: list[os.DirEntry[str]]) -> None:
+    """Look at some files of a directory of blobs. One that has vanished meanwhile is none."""
+    for entry in entries:
         try:
             blob_hash = bytes.fromhex(entry.name.removesuffix(EXECUTABLE_SUFFIX))
             status = entry.stat(follow_symlinks=False)
@@ -116,11 +123,12 @@ def _candidates(directory: str) -> Iterator[_Candidate]:
             continue
         if len(blob_hash) != HASH_BYTES:
             continue
-        candidate = found.setdefault(blob_hash, _Candidate(Digest(blob_hash, status.st_size), 0, 0, []))
+        candidate = found.get(blob_hash)
+        if candidate is None:
+            candidate = found[blob_hash] = _Candidate(Digest(blob_hash, status.st_size), 0, 0, [])
         candidate.used_ns = max(candidate.used_ns, status.st_atime_ns)
         candidate.total_bytes += status.st_size
         candidate.paths.append(entry.path)
-    return iter(found.values())
 
 
 def _remove(path: str) -> None:

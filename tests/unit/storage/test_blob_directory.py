@@ -47,7 +47,7 @@ def test_blob_lies_under_its_hash_with_constant_mode_and_time(blobs: BlobDirecto
     assert blobs.put_bytes(DATA) == DIGEST
 
     name = DIGEST.hash.hex()
-    path = Path(blobs.path, name[:2], name)
+    path = Path(blobs.path, name[:1], name)
     status = path.stat()
     assert path.read_bytes() == DATA
     assert stat.S_IMODE(status.st_mode) == 0o444

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from zbuild.digest import Digest
+from zbuild.storage import eviction
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.blob_files import BLOB_MTIME_NS
 from zbuild.storage.eviction import EvictionTotals, Evictor
@@ -97,9 +98,24 @@ def test_is_due_when_what_was_stored_since_may_exceed_the_capacity(blobs: BlobDi
     assert [*is_due, evictor.is_due] == [True, False, True, False]
 
 
-def test_it_yields_between_its_steps_so_that_a_server_can_answer(blobs: BlobDirectory) -> None:
-    aged(blobs, 20)
-    assert sum(1 for _ in Evictor(blobs, 10 * SIZE, never).run()) > 10
+def test_it_yields_between_its_steps_so_that_a_server_can_answer(
+    blobs: BlobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few directories hold all blobs, so one of them is no step."""
+    looked_at: list[int] = []
+
+    def add(found: dict[bytes, eviction._Candidate], entries: list[os.DirEntry[str]]) -> None:
+        looked_at.append(len(entries))
+        original(found, entries)
+
+    original = eviction._add_candidates
+    monkeypatch.setattr(eviction, "STEP_BLOBS", 3)
+    monkeypatch.setattr(eviction, "_add_candidates", add)
+    aged(blobs, 200)
+    steps = sum(1 for _ in Evictor(blobs, 100 * SIZE, never).run())
+    assert sum(looked_at) == 200
+    assert max(looked_at) == 3
+    assert steps > len(looked_at) + 120 / 3
 
 
 def test_evicted_blob_is_missing_afterwards_not_served_from_memory(blobs: BlobDirectory) -> None:

@@ -152,7 +152,7 @@ def test_a_get_of_more_than_a_chunk_is_refused(store: StoreCore) -> None:
 
 def test_a_blob_that_the_disk_cannot_look_for_is_missing(store: StoreCore, blobs: BlobDirectory) -> None:
     """The error ended the store, and with it the broker."""
-    Path(blobs.path, DIGEST.hash.hex()[:2]).write_text("a file in the place of a directory")
+    Path(blobs.path, DIGEST.hash.hex()[:1]).write_text("a file in the place of a directory")
     reply, _ = store.answer(PEER, FindMissing(7, (DIGEST,)), [])
     assert reply == Missing(7, (DIGEST,))
     (failure,) = put(store, DIGEST, 0, DATA).failures

@@ -133,7 +133,7 @@ def test_a_bug_costs_the_attempt_and_not_the_slot(tmp_path: Path, failing: str) 
 
 def rot(path: Path, digest: Digest) -> None:
     """Other bytes of the same length under the name of a blob."""
-    (blob,) = path.glob(f"??/{digest.hash.hex()}")
+    (blob,) = path.glob(f"?/{digest.hash.hex()}")
     blob.unlink()
     blob.write_bytes(b"x" * digest.size_bytes)
     blob.chmod(0o444)
@@ -235,7 +235,7 @@ def test_a_disk_that_cannot_be_asked_what_is_missing_does_not_hide_the_error(tmp
         """The directory breaks while the blob is fetched."""
 
         def fetch(self, digests: list[Digest], peer: str = "") -> None:
-            (tmp_path / "blobs" / INPUT.hash.hex()[:2]).write_text("a file in the place of a directory")
+            (tmp_path / "blobs" / INPUT.hash.hex()[:1]).write_text("a file in the place of a directory")
             super().fetch(digests, peer)
 
     result, _ = attempt(tmp_path, BreakingDisk(BlobMissing("not in the store"), "fetch"), blobs)
