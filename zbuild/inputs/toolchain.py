@@ -86,6 +86,10 @@ class Toolchain:
             with contextlib.suppress(OSError):
                 self._check = TreeCheck({each: self._trees[each] for each in roots})
 
+    def known_properties(self) -> tuple[str, ...]:
+        """The names of those that ``evaluate_property`` need not ask a tool for, while nothing has changed."""
+        return tuple(f"tool:{path}" for path in self._tools)
+
     def revalidate(self) -> None:
         """From now on every value is compared with the machine again before it is given out."""
         self._values.clear()

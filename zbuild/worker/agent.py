@@ -147,6 +147,7 @@ class Agent:
         self._wakeup.watch(self._processes.fileno())
         if self._lifeline is not None:
             self._wakeup.watch(self._lifeline, self._lifeline_cut)
+        self._platform.recall()
         try:
             while not self._is_stopping:
                 self._step()

@@ -10,7 +10,7 @@ import gevent.lock
 import gevent.threadpool
 
 from zbuild.inputs.toolchain import Toolchain
-from zbuild.limits import TOOLCHAIN_RECHECK_S, TOOLCHAIN_STALE_S
+from zbuild.limits import PROPERTY_QUERY_NAMES, TOOLCHAIN_RECHECK_S, TOOLCHAIN_STALE_S
 from zbuild.protocol.messages import PROPERTY_ERROR
 from zbuild.transport.green import Wakeup
 
@@ -45,6 +45,12 @@ class Platform:
             work = self._reevaluate if is_known else self._evaluate
             found: dict[str, str] = self._thread.apply(work, (names,))
         self._learn(found)
+
+    def recall(self) -> None:
+        """Begin to compare the tools that are known from an earlier life, so that no action has to wait for that."""
+        names = self._toolchain.known_properties()[:PROPERTY_QUERY_NAMES]
+        if names:
+            gevent.spawn(self.evaluate, names)
 
     def recheck(self) -> None:
         """Look for tools that were changed in place.

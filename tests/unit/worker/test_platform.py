@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import gevent
+
 from zbuild.inputs.toolchain import Toolchain
 from zbuild.transport.green import Wakeup
 from zbuild.worker.platform import Platform
@@ -19,3 +23,20 @@ def test_what_is_the_workers_own_survives_a_new_look_at_its_tools() -> None:
     finally:
         platform.close()
         wakeup.close()
+
+
+def test_a_worker_knows_at_once_what_it_knew_in_its_last_life(tmp_path: Path) -> None:
+    name = "tool:/bin/sh"
+    for is_new in (True, False):
+        wakeup = Wakeup()
+        platform = Platform(Toolchain(str(tmp_path / "toolchain")), wakeup, {})
+        try:
+            platform.recall()
+            gevent.idle()
+            wakeup.wait(0.0 if is_new else 10.0)
+            assert (name in platform.news) is not is_new
+            platform.evaluate((name,))
+            assert platform.values[name]
+        finally:
+            platform.close()
+            wakeup.close()
