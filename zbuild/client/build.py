@@ -165,6 +165,7 @@ class Build:
             weight_s=self._plan.critical_path_s(edge),
             expected_s=duration_ms / 1000 if duration_ms is not None else 0.0,
             depfile=os.path.normpath(os.path.join(self._build_dir, edge.depfile)) if edge.depfile else "",
+            keeps_depfile=self._options.keeps_depfile or edge.deps_type != "gcc",
             is_restat=edge.is_restat,
             with_own_paths=lambda: self._session.analyse_with_own_paths(description),
             is_made_elsewhere=self._graph.makes,
@@ -249,7 +250,7 @@ class Build:
             return
         self._report_undeclared(running.edge, outcome.undeclared, ran_here=False)
         run_s = outcome.result.resources.run_s if outcome.result is not None else 0.0
-        self._succeed(outcome.key, outcome.stdout, int(run_s * 1000) if outcome.is_cached else None)
+        self._succeed(outcome.key, outcome.stdout, int(run_s * 1000) if outcome.is_cached else None, outcome.depfile)
 
     def _announce_fallback(self, error: str) -> None:
         """Each cause once."""
@@ -292,14 +293,14 @@ class Build:
             if self._options.is_verbose:
                 self._console.message(read.line())
 
-    def _succeed(self, key: int, output: bytes, duration_ms: int | None) -> None:
-        """``duration_ms``: how long the command took when it last ran, for a cache hit."""
+    def _succeed(self, key: int, output: bytes, duration_ms: int | None, depfile: bytes | None = None) -> None:
+        """``duration_ms``: how long the command took when it last ran, for a cache hit; ``depfile``: its content."""
         running = self._running[key]
         edge = running.edge
         try:
             if self._options.keeps_rspfile and not running.local_reason:
                 self._write_rspfile(edge)
-            extracted = extract_deps(edge, output, self._graph, self._disk, self._options.keeps_depfile)
+            extracted = extract_deps(edge, output, self._graph, self._disk, self._options.keeps_depfile, depfile)
         except (ManifestError, OSError) as error:
             self._fail(key, output, str(error), 1)
             return

@@ -195,6 +195,7 @@ class RemoteActions:
                     job.request.is_restat,
                     job.analysis,
                     self._context_for(job.analysis),
+                    keeps_depfile=job.request.keeps_depfile,
                 )
             )
         except ZbuildError as error:
@@ -363,6 +364,7 @@ class RemoteActions:
             analysis=job.analysis,
             result=job.result,
             unfit=unfit,
+            depfile=job.files.depfile if exit_code == 0 and not unfit else None,
         )
         if exit_code:
             job.files.discard()

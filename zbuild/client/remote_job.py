@@ -53,6 +53,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         depfile: absolute user path of the depfile among the outputs; empty for none.
+        keeps_depfile: False: nobody reads it but who takes its content from the outcome, and it is not written to disk.
         is_restat: outputs that come back unchanged keep their modification time.
         with_own_paths: the same command analysed with the user's own paths in place of canonical ones.
         worker_id: the worker that alone may run it. Then it is run even if the result is known, nothing is
@@ -66,6 +67,7 @@ class RemoteRequest(msgspec.Struct, frozen=True):
     weight_s: float
     expected_s: float
     depfile: str = ""
+    keeps_depfile: bool = True
     is_restat: bool = False
     with_own_paths: Callable[[], Remote | Local] | None = None
     worker_id: int = 0
@@ -85,6 +87,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
         rounds: times that it was sent again with more inputs or outputs.
         undeclared: absolute user paths of files that a failure named, that are here and that were not sent at first.
         unfit: why what the farm made is not what the command would have done here; empty as a rule.
+        depfile: what the depfile holds, if it was not written to disk.
         suspected: those that a last failure may have meant: of the same name, at another place.
     """
 
@@ -103,6 +106,7 @@ class RemoteOutcome(msgspec.Struct, frozen=True):
     analysis: Remote
     result: ActionResult | None
     unfit: str = ""
+    depfile: bytes | None = None
 
     @classmethod
     def of_lost_farm(cls, key: int, analysis: Remote, error: ZbuildError) -> RemoteOutcome:

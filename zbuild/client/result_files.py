@@ -21,6 +21,7 @@ class ResultFiles:
         self._files: list[tuple[str, FileSink]] = []
         self._symlinks: list[tuple[str, str]] = []
         self._depfile: tuple[str, MemorySink] | None = None
+        self._keeps_depfile = True
         self._stdout: MemorySink | None = None
         self._stderr: MemorySink | None = None
         self._context: AnalysisContext | None = None
@@ -33,18 +34,27 @@ class ResultFiles:
         return any(sink.holds_marker for _, sink in self._files)
 
     def open(
-        self, result: ActionResult, depfile: str, is_restat: bool, analysis: Remote, context: AnalysisContext
+        self,
+        result: ActionResult,
+        depfile: str,
+        is_restat: bool,
+        analysis: Remote,
+        context: AnalysisContext,
+        *,
+        keeps_depfile: bool = True,
     ) -> list[tuple[Digest, Sink]]:
         """The blobs to fetch and where each goes.
 
         Args:
             depfile: absolute user path of the depfile, whose paths are respelt; empty for none.
+            keeps_depfile: whether ``publish`` writes it.
             is_restat: outputs that are here with the same bytes are left alone.
 
         Raises:
             BadInput, OutputMissing: see check_result_tree. Nothing has been written then.
         """
         self._context = context
+        self._keeps_depfile = keeps_depfile
         wanted = self.open_printed(result)
         if result.status is not ResultStatus.SUCCESS:
             return wanted
@@ -87,6 +97,13 @@ class ResultFiles:
         """What the command printed on stderr, with the sandbox's paths, when the two were not joined."""
         return self._stderr.data if self._stderr is not None else b""
 
+    @property
+    def depfile(self) -> bytes | None:
+        """What the depfile holds, with the user's own paths; None if there is none, or ``publish`` writes it."""
+        if self._depfile is None or self._context is None or self._keeps_depfile:
+            return None
+        return self._context.roots.unmap_depfile(self._depfile[1].data)
+
     def publish(self) -> None:
         """Give every file its name.
 
@@ -102,7 +119,7 @@ class ResultFiles:
             context.digests.seed(path, digest)
         for target, path in self._symlinks:
             make_symlink(target, path)
-        if self._depfile is not None:
+        if self._depfile is not None and self._keeps_depfile:
             path, text = self._depfile
             write_file(context.roots.unmap_depfile(text.data), path)
         # Of what its edge declares, the build itself tells.

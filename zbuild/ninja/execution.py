@@ -56,10 +56,20 @@ def remove_lock(graph: Graph, disk: Disk) -> None:
     disk.remove(graph.log_path(LOCK_NAME))
 
 
-def extract_deps(edge: Edge, output: bytes, graph: Graph, disk: Disk, is_keeping_depfile: bool = False) -> Extracted:
+def extract_deps(
+    edge: Edge,
+    output: bytes,
+    graph: Graph,
+    disk: Disk,
+    is_keeping_depfile: bool = False,
+    depfile_data: bytes | None = None,
+) -> Extracted:
     """Take from a command's depfile (``deps = gcc``) or output (``msvc``) what inputs it had.
 
     To be called also for a command that failed, to have its output filtered. The depfile is removed.
+
+    Args:
+        depfile_data: what the depfile holds, where it is not on the disk.
 
     Raises:
         ManifestError: the depfile is malformed or the edge asks for the impossible. The edge has failed
@@ -78,10 +88,12 @@ def extract_deps(edge: Edge, output: bytes, graph: Graph, disk: Disk, is_keeping
     depfile = edge.depfile
     if not depfile:
         raise ManifestError("edge with deps=gcc but no depfile makes no sense")
-    try:
-        data = disk.read(depfile)
-    except FileNotFoundError:
-        data = b""
+    data = depfile_data
+    if data is None:
+        try:
+            data = disk.read(depfile)
+        except FileNotFoundError:
+            data = b""
     if not data:
         return Extracted(output, [])
     names = parse_depfile(data).inputs

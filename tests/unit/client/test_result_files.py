@@ -59,6 +59,31 @@ def test_an_output_that_was_not_asked_for_is_refused(tree: BuildTree, path: str)
     assert not (tree.build / "out").exists()
 
 
+@pytest.mark.parametrize("keeps_depfile", [True, False])
+def test_a_depfile_has_the_users_paths_and_is_written_only_for_who_reads_it_there(
+    tree: BuildTree, keeps_depfile: bool
+) -> None:
+    depfile = str(tree.build / "out.d")
+    canonical = tree.context.roots.to_canonical
+    data = f"out: {canonical(str(tree.source / 'a.txt'))}\n".encode()
+    analysis = tree.remote("cp ../a.txt out", "out", "out.d")
+    output = OutputFile(canonical(depfile), OutputKind.FILE, of_bytes(data))
+    files = ResultFiles()
+    result = ActionResult(status=ResultStatus.SUCCESS, outputs=(made(tree, "out"), output))
+    wanted = files.open(result, depfile, False, analysis, tree.context, keeps_depfile=keeps_depfile)
+    for digest, sink in wanted:
+        sink.write(data if digest == output.digest else DATA)
+        sink.commit()
+    files.publish()
+    respelt = f"out: {tree.source / 'a.txt'}\n".encode()
+    if keeps_depfile:
+        assert files.depfile is None
+        assert Path(depfile).read_bytes() == respelt
+    else:
+        assert files.depfile == respelt
+        assert not Path(depfile).exists()
+
+
 def test_an_output_that_was_asked_for_is_missed(tree: BuildTree) -> None:
     with pytest.raises(OutputMissing, match="out"):
         bring_home(tree)

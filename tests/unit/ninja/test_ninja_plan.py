@@ -338,6 +338,7 @@ def test_the_output_of_a_compiler_is_filtered_and_its_depfile_is_taken() -> None
     assert [node.path for node in kept.inputs] == ["s", "y.h"]
     assert extract_deps(_edge(build, "b"), b"", graph, disk) == kept
     assert disk.stat("b.d") == 0
+    assert extract_deps(_edge(build, "b"), b"", graph, disk, depfile_data=b"b: ./s y.h\n") == kept
     with pytest.raises(ManifestError, match="unknown deps type 'other'"):
         extract_deps(_edge(build, "c"), b"", graph, disk)
     with pytest.raises(ManifestError, match="edge with deps=gcc but no depfile makes no sense"):
