@@ -77,7 +77,7 @@ def serve(config: BrokerConfig, socket_dir: str | None, lifeline: int | None, lo
         stack.callback(signals.close)
         store = StoreProcess(_endpoint(config.host, config.blob_port, socket_dir, BLOBS), directory, config.cache_bytes)
         stack.callback(store.close)
-        _serve_control(config, socket_dir, directory, store, [signals.descriptor], lifeline, log)
+        _serve_control(config, socket_dir, directory, store, signals.descriptor, lifeline, log)
 
 
 def _serve_control(
@@ -85,7 +85,7 @@ def _serve_control(
     socket_dir: str | None,
     directory: str,
     store: StoreProcess,
-    stop_descriptors: list[int],
+    stop_descriptor: int,
     lifeline: int | None,
     log: Log,
 ) -> None:
@@ -139,12 +139,23 @@ def _serve_control(
         strategy=ReassignStrategy(config.reassign_strategy),
         prefetch_s=config.prefetch_s,
     )
-    stops = stop_descriptors + ([lifeline] if lifeline is not None else [])
     control = bound_endpoint(router.socket)
     beacon = _beacon(config, control, welcome.epoch)
     log.info("listening", control=control, blobs=store.endpoint, cache_dir=directory, beacon=beacon is not None)
     Readiness.from_environment(os.environ).ready()
-    Broker(core, results, journal, router, heartbeats, announcements, stops, store.lifeline, beacon, log).run()
+    Broker(
+        core,
+        results,
+        journal,
+        router,
+        heartbeats,
+        announcements,
+        stop_descriptor,
+        lifeline,
+        store.lifeline,
+        beacon,
+        log,
+    ).run()
     Readiness.from_environment(os.environ).stopping()
     context.term()
 

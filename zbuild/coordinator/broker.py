@@ -16,18 +16,19 @@ from zbuild.protocol.counters import decode_counters
 from zbuild.protocol.effects import Note, Publish, Send
 from zbuild.protocol.messages import Refused, Shutdown
 from zbuild.transport.beacon import BeaconResponder
-from zbuild.transport.loop import Poller, Socket, drain, try_send
+from zbuild.transport.loop import Poller, Socket, discard_unsent, drain, try_send
 from zbuild.transport.router import Router
 
 
 class Broker:
-    """Drives a BrokerCore until a descriptor of ``stop_descriptors`` becomes readable.
+    """Drives a BrokerCore until it is to stop.
 
     Args:
         router: the control channel.
         heartbeats: the SUB socket.
         announcements: the PUB socket.
-        stop_descriptors: descriptors that end the broker: a signal's wake-up, a parent's lifeline.
+        stop_descriptor: becomes readable when a signal ends the broker.
+        lifeline: the descriptor, if any, whose closing ends the broker and all its peers at once.
         store_lifeline: the store's counters come by it, a line at a time; it ends when the store has died.
     """
 
@@ -39,7 +40,8 @@ class Broker:
         router: Router,
         heartbeats: Socket,
         announcements: Socket,
-        stop_descriptors: list[int],
+        stop_descriptor: int,
+        lifeline: int | None,
         store_lifeline: socket.socket,
         beacon: BeaconResponder | None,
         log: Log,
@@ -50,7 +52,8 @@ class Broker:
         self._router = router
         self._heartbeats = heartbeats
         self._announcements = announcements
-        self._stop_descriptors = stop_descriptors
+        self._stop_descriptor = stop_descriptor
+        self._lifeline = lifeline
         self._store_lifeline = store_lifeline
         self._beacon = beacon
         self._log = log
@@ -66,8 +69,9 @@ class Broker:
         poller = Poller()
         self._router.register(poller)
         poller.register(self._heartbeats)
-        for descriptor in self._stop_descriptors:
-            poller.register(descriptor)
+        poller.register(self._stop_descriptor)
+        if self._lifeline is not None:
+            poller.register(self._lifeline)
         poller.register(self._store_lifeline.fileno())
         if self._beacon is not None:
             poller.register(self._beacon.fileno())
@@ -75,10 +79,15 @@ class Broker:
         while True:
             events = poller.wait(next_tick_s - time.monotonic())
             now_s = time.monotonic()
-            if any(descriptor in events for descriptor in self._stop_descriptors):
+            if self._lifeline in events:
+                self._discard_unsent()
+                break
+            if self._stop_descriptor in events:
+                self._say_goodbye()
                 break
             if self._store_lifeline.fileno() in events and not self._store_lives():
                 self._say_goodbye()
+                self._close()
                 raise StoreFailed("the store process has died; its own last words are above")
             self._receive(now_s)
             if self._heartbeats in events:
@@ -89,7 +98,7 @@ class Broker:
                 self._core.tick(now_s)
                 next_tick_s = now_s + BROKER_TICK_S
             self._perform(self._core.dispatch(now_s))
-        self._say_goodbye()
+        self._close()
 
     def _store_lives(self) -> bool:
         """Take in what the store has counted; False at the end of its lifeline."""
@@ -160,6 +169,13 @@ class Broker:
     def _say_goodbye(self) -> None:
         for peer in self._core.farm.registry.workers:
             self._router.send(peer, [encode(Shutdown(reason="the broker stops"))])
+
+    def _discard_unsent(self) -> None:
+        """Nobody is left to take it, and the sockets would try for SOCKET_LINGER_MS."""
+        for each in (self._router.socket, self._heartbeats, self._announcements):
+            discard_unsent(each)
+
+    def _close(self) -> None:
         if self._beacon is not None:
             self._beacon.close()
         self._router.close()

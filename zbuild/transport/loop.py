@@ -72,3 +72,8 @@ def has_input(socket: Socket) -> bool:
 def descriptor_of(socket: Socket) -> int:
     """The descriptor that becomes readable when something happens to ``socket``."""
     return int(socket.getsockopt(zmq.FD))
+
+
+def discard_unsent(socket: Socket) -> None:
+    """Have ``socket``, when it is closed, send nothing more: nobody is there to take it."""
+    socket.setsockopt(zmq.LINGER, 0)

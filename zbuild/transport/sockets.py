@@ -89,8 +89,12 @@ def announcement_publisher(context: Context, endpoint: str) -> Socket:
 
 
 def announcement_subscriber(context: Context, endpoint: str) -> Socket:
-    """A worker's end of the announcements, connecting and subscribed to everything."""
+    """A worker's end of the announcements, connecting and subscribed to everything.
+
+    While the broker is away it keeps its subscription to be sent, which must not delay the worker's end.
+    """
     socket = _socket(context, zmq.SUB, ANNOUNCEMENT_BYTES)
+    socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
     return _connected(socket, endpoint)
 

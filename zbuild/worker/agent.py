@@ -21,7 +21,7 @@ from zbuild.protocol.effects import Note, Send
 from zbuild.protocol.messages import PROPERTY_ERROR, Grant, HeartBeat, Hello, LeaseId, Welcome, WorkerState
 from zbuild.storage.idle_eviction import IdleEviction
 from zbuild.transport.green import Wakeup
-from zbuild.transport.loop import Socket, descriptor_of, drain, has_input, new_context, try_send
+from zbuild.transport.loop import Socket, descriptor_of, discard_unsent, drain, has_input, new_context, try_send
 from zbuild.transport.sockets import blob_dealer, control_dealer, heartbeat_publisher, peer_endpoint
 from zbuild.worker.blob_link import BlobLink
 from zbuild.worker.core import WorkerCore
@@ -158,6 +158,10 @@ class Agent:
 
     def _lifeline_cut(self) -> None:
         self._is_stopping = True
+        # The broker ends by the same line: what is to be sent to it would keep this process for SOCKET_LINGER_MS.
+        for link in (self._control, self._blobs):
+            if link is not None:
+                discard_unsent(link)
         self._wakeup.set()
 
     def _step(self) -> None:
