@@ -17,7 +17,7 @@ LEVELS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors limits",
-        "digest directory_lock fsm log module_process readiness",
+        "absent_modules digest directory_lock fsm log module_process random_number readiness",
         "config model",
         "protocol",
         "inputs ninja sandbox storage transport",

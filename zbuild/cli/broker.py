@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import sys
 import time
@@ -18,6 +17,7 @@ from zbuild.cli.store_process import StoreProcess
 from zbuild.config import BrokerConfig
 from zbuild.errors import BadInput, ExitCode, StoreFailed, ZbuildError
 from zbuild.log import Log
+from zbuild.random_number import random_number
 from zbuild.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _serve_control(
     results = PublishedResults(cache, BlobDirectory(os.path.join(directory, BLOBS), is_durable=False))
     welcome = Welcome(
         protocol_version=PROTOCOL_VERSION,
-        epoch=secrets.randbits(63),
+        epoch=random_number(),
         blob_endpoint=_advertised(store.endpoint),
         heartbeat_endpoint=_advertised(bound_endpoint(heartbeats)),
         heartbeat_interval_s=config.heartbeat_interval_s,

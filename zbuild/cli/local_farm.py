@@ -16,9 +16,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-import msgspec
 import prctl
 
+from zbuild.absent_modules import forgo_typing_extensions
 from zbuild.limits import DAEMON_START_S
 from zbuild.module_process import ForkedProcess, fork
 
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the descriptor of the lifeline, and the daemons' command lines as a JSON array of arrays: a
             name of ``_programs``, the descriptors that are the daemon's own, separated by commas, and its arguments.
     """
+    import msgspec
+
     lifeline = int(arguments[0])
     commands = msgspec.json.decode(arguments[1], type=list[list[str]])
     programs = _programs()
@@ -88,4 +90,5 @@ def _wait(daemons: list[ForkedProcess], lifeline: int) -> int:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    forgo_typing_extensions()
     os._exit(main(sys.argv[1:]))

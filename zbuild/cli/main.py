@@ -8,6 +8,7 @@ import os
 import sys
 
 import zbuild
+from zbuild.absent_modules import forgo_typing_extensions
 from zbuild.errors import ExitCode
 from zbuild.limits import CLIENT_GARBAGE_OBJECTS
 
@@ -45,9 +46,7 @@ def run() -> int:
     By then a command has closed what it opened. When its last words cannot be written, the interpreter says so.
     """
     gc.set_threshold(CLIENT_GARBAGE_OBJECTS)
-    # msgspec takes from it what typing has since Python 3.11, at the price of 10 ms. None stands for a module that is
-    # not there (docs.python.org, reference/import, "The module cache").
-    sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]  # typeshed knows modules only
+    forgo_typing_extensions()
     code = main()
     try:
         sys.stdout.flush()

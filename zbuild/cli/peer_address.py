@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -44,7 +43,7 @@ def peer_endpoints(config: WorkerConfig, broker: str) -> Iterator[PeerEndpoints]
         yield PeerEndpoints([], [])
     elif broker.startswith("ipc://"):
         directory = os.path.dirname(broker.removeprefix("ipc://"))
-        path = os.path.join(directory, STEAL_SOCKET + secrets.token_hex(3))
+        path = os.path.join(directory, STEAL_SOCKET + os.urandom(3).hex())
         try:
             yield PeerEndpoints([f"ipc://{path}"], [])
         finally:

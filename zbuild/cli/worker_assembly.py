@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 
@@ -21,6 +20,7 @@ from zbuild.log import Log
 from zbuild.model.action import worker_property
 from zbuild.model.capabilities import Capabilities, capabilities_of
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
+from zbuild.random_number import random_number
 from zbuild.readiness import Readiness
 from zbuild.sandbox.bubblewrap import probe
 from zbuild.sandbox.control_group import establish, look
@@ -109,7 +109,7 @@ def assemble(
         protocol_version=PROTOCOL_VERSION,
         role=Role.WORKER,
         name=name,
-        incarnation=secrets.randbits(63),
+        incarnation=random_number(),
         worker_id=worker_id,
         slots=slots,
         queue_limit=slots + config.local_queue_size,
@@ -223,7 +223,7 @@ def worker_id_in(directory: str) -> int:
         with open(path, encoding="ascii") as file:
             return int(file.read(32), 16)
     except FileNotFoundError:
-        worker_id = secrets.randbits(63) or 1
+        worker_id = random_number() or 1
     except ValueError as error:
         raise BadInput(f"{path} does not hold a worker id: {error}; remove the file to draw a new one") from error
     with open(path, "x", encoding="ascii") as file:

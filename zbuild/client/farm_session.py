@@ -25,6 +25,7 @@ from zbuild.model.action import Priority
 from zbuild.model.capabilities import Capabilities
 from zbuild.protocol.messages import PROTOCOL_VERSION, Hello, Role
 from zbuild.protocol.status_messages import Status
+from zbuild.random_number import random_number
 from zbuild.transport.loop import Poller
 
 if TYPE_CHECKING:
@@ -301,9 +302,9 @@ class FarmSession:
                 protocol_version=PROTOCOL_VERSION,
                 role=Role.CLIENT,
                 name=f"{os.uname().nodename}:{os.getpid()}",
-                incarnation=_random_number(),
+                incarnation=random_number(),
             )
-            farm = FarmCore(hello, _random_number(), int(self._priority), now_s)
+            farm = FarmCore(hello, random_number(), int(self._priority), now_s)
             broker, directory = self._connect()
             if directory:
                 from zbuild.storage.blob_directory import BlobDirectory
@@ -317,8 +318,3 @@ class FarmSession:
             self._link.flush(now_s)
             self._actions = RemoteActions(farm, self._link.blobs, self._builder, self._context_for)
         return self._actions
-
-
-def _random_number() -> int:
-    """63 random bits. Importing ``secrets`` for them would cost a build 3 ms."""
-    return int.from_bytes(os.urandom(8)) >> 1

@@ -7,13 +7,19 @@ milliseconds; heartbeats are left for hangs and partitions.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter, deque
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from zbuild.limits import RECEIVE_BATCH
 from zbuild.transport.loop import Poller, Socket
+
+_EVENT = struct.Struct("=Hi")
+"""The first frame of an event: its number and its value, here a descriptor (zmq_socket_monitor(3)).
+
+To import zmq.utils.monitor for it takes 17 ms and 6 MiB: it brings asyncio.
+"""
 
 
 class Router:
@@ -101,7 +107,8 @@ class Router:
     def _read_events(self) -> None:
         while True:
             try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                event = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
             except zmq.Again:
                 return
-            self._closed.append(int(event["value"]))
+            _, descriptor = _EVENT.unpack(event)
+            self._closed.append(descriptor)
