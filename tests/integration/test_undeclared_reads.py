@@ -47,6 +47,25 @@ def test_a_file_that_is_declared_is_not_reported(reader: Tree) -> None:
     assert reader.zbuild().summary["undeclared"] == []
 
 
+def test_what_an_input_includes_is_looked_for_beside_it(tree: Tree, token: str) -> None:
+    """As flatc does: its build rule names the schema, and not what that includes from its own directory."""
+    script = (
+        "import os, sys\n"
+        "name = open(sys.argv[1]).read().split()[1]\n"
+        "path = os.path.join(os.path.dirname(sys.argv[1]), name)\n"
+        "if not os.path.exists(path):\n"
+        "    sys.exit(f'error:\\n  {sys.argv[1]}:1: 30: error: unable to load include file: {name}')\n"
+        f"open('out', 'w').write(open(path).read())  # {token}\n"
+    )
+    tree.write({"compile.py": script, "schema/two.fbs": "include one.fbs\n", "schema/one.fbs": "one\n"})
+    tree.manifest("build out: sh schema/two.fbs | compile.py\n  cmd = python3 compile.py schema/two.fbs\n")
+    run = tree.zbuild()
+
+    assert run.all_remote, run.stderr
+    assert tree.text("out") == "one\n"
+    assert [read["files"] for read in run.summary["undeclared"]] == [["schema/one.fbs"]]
+
+
 def test_a_command_that_only_succeeds_here_has_its_file_named_too(tree: Tree, token: str) -> None:
     """Where the message does not say from which directory, a file of that name is looked for."""
     script = f"import os\nos.chdir('da' + 'ta')\nopen('../out', 'w').write(open('ta' + 'ble.txt').read())\n# {token}\n"

@@ -1,7 +1,7 @@
 """Which files a failed command was looking for, as its messages tell.
 
 Each pattern is a message of a program: gcc and clang, GNU as and ld, lld, nasm, cmake, python, perl, sh, sed, ninja,
-make, flex, protoc, glib-compile-resources and xsltproc.
+make, flex, protoc, flatc, glib-compile-resources and xsltproc.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _PATTERNS = tuple(
         rf"cannot open (?:linker script file |version script |file )?{_PATH}(?::|$)",
         rf"(?:cannot|could not|unable to) open (?:file |input file |include file |linker script )?{_QUOTED}",
         rf"[Uu]nable to open {_PATH}",
+        rf"unable to load include file: {_PATH}",
         rf"(?:cannot|can't) (?:access|stat|read|load) {_QUOTED}",
         rf"FileNotFoundError: .*?: {_QUOTED}",
         rf"No such file or directory: (?:b|PosixPath\()?{_QUOTED}",
@@ -86,7 +87,8 @@ def missing_paths(output: bytes, working_directory: str, search_directories: Ite
     """Absolute paths that may have been looked for, in the order of the messages.
 
     ``output`` and all paths are in one spelling, the sandbox's or the user's. A relative name is looked for in
-    ``working_directory`` and in each of ``search_directories``: those of -I and -L, and of the scripts that are run.
+    ``working_directory`` and in each of ``search_directories``: those of -I and -L, and of the scripts and files that a
+    tool is given.
     """
     directories = [working_directory, *search_directories]
     found: dict[str, None] = {}

@@ -220,6 +220,8 @@ def _add_word(gathering: Gathering, word: str, directory: str) -> None:
     tree = gathering.context.tree
     if gathering.add_spelled(word, directory):
         _map_configured(gathering, path)
+        if not gathering.roots.is_system(path):
+            gathering.search_directories.append(os.path.dirname(path))
     elif tree.has_directory(path) and path != "/" and word not in (".", ".."):
         gathering.add_directory_content(path)
         gathering.search_directories.append(path)

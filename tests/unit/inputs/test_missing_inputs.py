@@ -50,6 +50,7 @@ MESSAGES = [
     ("x.asm:7: error: unable to open include file `macros.inc'", "/i/macros.inc"),
     ("x.asm:7: error: `incbin': unable to open file `data.bin'", "/w/data.bin"),
     ("google/protobuf/any.proto: File not found.", "/i/google/protobuf/any.proto"),
+    ("error:\n  /s/two.fbs:1: 30: error: unable to load include file: one.fbs", "/i/one.fbs"),
     ("flex: can't open scan.l", "/w/scan.l"),
     ("sed: can't read a.txt: No such file or directory", "/w/a.txt"),
     ("x.gresource.xml: Failed to locate \u201cicons/a.png\u201d in any source directory.", "/i/icons/a.png"),
