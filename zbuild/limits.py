@@ -514,9 +514,10 @@ LAST_WORDS_BYTES = 4 * KIB
 SOCKET_DIR_BYTES = 75
 """The longest TMPDIR that Unix sockets are put below: sun_path has 108 bytes (unix(7)), our own names take 30."""
 
-CLIENT_GARBAGE_OBJECTS = 50_000
-"""New objects of a client after which Python looks for garbage among them: a few MB. Modules, manifest, analyses make
-ten times as many that live until the end, and at Python's own 700 looking at them is a twentieth of the start."""
+GARBAGE_OBJECTS = 50_000
+"""New objects of a client or a broker after which Python looks for garbage among them: a few MB. Modules, manifest,
+analyses make ten times as many that live until the end, and at Python's own 700 looking at them is a twentieth of the
+start. A broker's are its actions, and looking at them is a twentieth of its time with 20,000 of them."""
 
 TOOLS_GUESSED_EDGES = 16
 """Commands that are looked at for the tools that a build will use first: those of one target are much alike."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from zbuild.cli.stop_signals import StopSignals
 from zbuild.cli.store_process import StoreProcess
 from zbuild.config import BrokerConfig
 from zbuild.errors import BadInput, ExitCode, StoreFailed, ZbuildError
+from zbuild.limits import GARBAGE_OBJECTS
 from zbuild.log import Log
 from zbuild.random_number import random_number
 from zbuild.readiness import Readiness
@@ -143,6 +145,8 @@ def _serve_control(
     beacon = _beacon(config, control, welcome.epoch)
     log.info("listening", control=control, blobs=store.endpoint, cache_dir=directory, beacon=beacon is not None)
     Readiness.from_environment(os.environ).ready()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
     Broker(
         core,
         results,

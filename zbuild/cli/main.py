@@ -10,7 +10,7 @@ import sys
 import zbuild
 from zbuild.absent_modules import forgo_typing_extensions
 from zbuild.errors import ExitCode
-from zbuild.limits import CLIENT_GARBAGE_OBJECTS
+from zbuild.limits import GARBAGE_OBJECTS
 
 COMMANDS = {
     "build": ("zbuild.cli.build", "build targets of a build.ninja on a farm; takes ninja's flags"),
@@ -45,7 +45,7 @@ def run() -> int:
 
     By then a command has closed what it opened. When its last words cannot be written, the interpreter says so.
     """
-    gc.set_threshold(CLIENT_GARBAGE_OBJECTS)
+    gc.set_threshold(GARBAGE_OBJECTS)
     forgo_typing_extensions()
     code = main()
     try:
