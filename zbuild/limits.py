@@ -218,6 +218,9 @@ USE_RESOLUTION_S = 600.0
 EVICTION_KEEP = 0.8
 """Eviction goes down to this share of the capacity, the seed's figure, so that it runs once per fifth of it."""
 
+EVICTION_STEP_BLOBS = 256
+"""Blobs that an eviction looks at or removes before the store or the worker answers again: 1 ms."""
+
 SHELL_NESTING = 8
 """Command substitutions inside one another; build files have one or two."""
 

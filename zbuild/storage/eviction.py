@@ -14,12 +14,9 @@ from dataclasses import dataclass
 
 from zbuild.digest import HASH_BYTES, Digest
 from zbuild.errors import StoreFailed
-from zbuild.limits import EVICTION_KEEP
+from zbuild.limits import EVICTION_KEEP, EVICTION_STEP_BLOBS
 from zbuild.storage.blob_directory import BlobDirectory
 from zbuild.storage.blob_files import BLOB_DIRECTORIES, EXECUTABLE_SUFFIX
-
-STEP_BLOBS = 256
-"""What is looked at or removed in one step: 1 ms."""
 
 
 @dataclass(slots=True)
@@ -76,9 +73,9 @@ class Evictor:
             if directory.name not in BLOB_DIRECTORIES:
                 continue
             entries = _entries(directory.path)
-            for start in range(0, len(entries), STEP_BLOBS):
+            for start in range(0, len(entries), EVICTION_STEP_BLOBS):
                 yield totals
-                _add_candidates(found, entries[start : start + STEP_BLOBS])
+                _add_candidates(found, entries[start : start + EVICTION_STEP_BLOBS])
         candidates = list(found.values())
         totals.found_bytes = sum(candidate.total_bytes for candidate in candidates)
         if totals.found_bytes > self._capacity_bytes:
@@ -101,7 +98,7 @@ class Evictor:
             self._blobs.forget(candidate.digest.hash)
             totals.evicted_bytes += candidate.total_bytes
             totals.evicted_blobs += 1
-            if number % STEP_BLOBS == 0:
+            if number % EVICTION_STEP_BLOBS == 0:
                 yield totals
 
 

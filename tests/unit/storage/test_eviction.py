@@ -109,7 +109,7 @@ def test_it_yields_between_its_steps_so_that_a_server_can_answer(
         original(found, entries)
 
     original = eviction._add_candidates
-    monkeypatch.setattr(eviction, "STEP_BLOBS", 3)
+    monkeypatch.setattr(eviction, "EVICTION_STEP_BLOBS", 3)
     monkeypatch.setattr(eviction, "_add_candidates", add)
     aged(blobs, 200)
     steps = sum(1 for _ in Evictor(blobs, 100 * SIZE, never).run())

